@@ -1,0 +1,60 @@
+# Everything here sets up what it needs first. VENV=… and PYTHON=… override.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(abspath $(VENV))/bin
+READY := $(VENV)/.ready
+export PROMPT ?=
+export PATH := $(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test check format verify bench sample preset diff lock
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY) ## install the locked dependencies into .venv
+
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+repro: $(READY) ## run the whole pipeline, or what of it changed
+	dvc repro
+
+test: $(READY) ## run the tests
+	python -m pytest
+
+check: $(READY) ## lint, format and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: $(READY) ## put the code into its format
+	ruff check --fix .
+	ruff format .
+
+verify: $(READY) ## prove that the model equals Hugging Face's: import_hf and verify_logits
+	dvc repro --single-item import_hf verify_logits
+
+bench: $(READY) ## measure speed in pairs against transformers
+	python -m stages.bench
+
+sample: $(READY) ## let models/trained speak: make sample PROMPT="One day"
+	@python -m stages.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
+
+preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny
+	@python -m stages.preset $(NAME)
+
+diff: $(READY) ## what changed since the last commit, in params and in metrics
+	@dvc params diff
+	@dvc metrics diff
+
+lock: ## write requirements.txt anew from pyproject.toml
+	rm -rf .lock && $(PYTHON) -m venv .lock
+	.lock/bin/python -m pip install --quiet torch==2.13.0
+	.lock/bin/python -m pip install --quiet '.[dev]'
+	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' > requirements.txt
+	rm -rf .lock build *.egg-info

@@ -1,0 +1,48 @@
+"""Which tokens a step sees: a pure function of the seed and the step, so a resume needs none."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def batch_at(
+    tokens: NDArray[np.unsignedinteger], seed: int, step: int, rows: int, block_size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs and targets (rows, block_size) of a step; targets are one token ahead of inputs.
+
+    The text is cut into windows, which are dealt out in a new random order in each epoch, from a
+    new random offset. Raises ValueError if `tokens` (n,) is shorter than block_size + 1.
+    """
+    starts = window_starts(len(tokens), seed, step * rows, rows, block_size)
+    windows = np.stack([tokens[start : start + block_size + 1] for start in starts])
+    windows = windows.astype(np.int64)
+    return windows[:, :-1], windows[:, 1:]
+
+
+def windows_per_epoch(n_tokens: int, block_size: int) -> int:
+    """How many windows an epoch deals out: all that fit at whichever offset it starts from."""
+    if n_tokens <= block_size:
+        raise ValueError(f"{n_tokens} tokens are too few for one block of {block_size} + 1")
+    return max(1, n_tokens // block_size - 1)
+
+
+def window_starts(
+    n_tokens: int, seed: int, first: int, count: int, block_size: int
+) -> NDArray[np.int64]:
+    """The starts (count,) of the windows that follow the first `first` ones of the run."""
+    windows = windows_per_epoch(n_tokens, block_size)
+    starts = np.empty(count, dtype=np.int64)
+    for i in range(count):
+        epoch, turn = divmod(first + i, windows)
+        offset, order = _epoch(n_tokens, block_size, seed, epoch)
+        starts[i] = offset + order[turn] * block_size
+    return starts
+
+
+@lru_cache(maxsize=2)
+def _epoch(n_tokens: int, block_size: int, seed: int, epoch: int) -> tuple[int, NDArray[np.int64]]:
+    windows = windows_per_epoch(n_tokens, block_size)
+    rng = np.random.Generator(np.random.PCG64((seed, epoch)))
+    spare = min(block_size, n_tokens - windows * block_size)
+    return int(rng.integers(spare)), rng.permutation(windows)

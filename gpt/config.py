@@ -1,0 +1,84 @@
+"""The shape of a GPT-2, and its exact size from the shape alone."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Activation = Literal["gelu_new", "gelu", "relu"]
+ACTIVATIONS: tuple[Activation, ...] = ("gelu_new", "gelu", "relu")
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """GPT-2's hyperparameters under the names that `transformers.GPT2Config` readers know.
+
+    The defaults after `n_embd` are GPT-2's own. Raises ValueError on an impossible shape.
+    """
+
+    vocab_size: int
+    block_size: int  # the longest context, in tokens
+    n_layer: int
+    n_head: int
+    n_embd: int
+    n_inner: int | None = None  # width of the MLP; None: 4 * n_embd
+    bias: bool = True
+    dropout: float = 0.0
+    layer_norm_epsilon: float = 1e-5
+    activation: Activation = "gelu_new"
+    tie_word_embeddings: bool = True
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "mlp_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_head {self.n_head} does not divide n_embd {self.n_embd}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and below 1")
+        if not self.layer_norm_epsilon > 0:
+            raise ValueError(f"layer_norm_epsilon is {self.layer_norm_epsilon}, it must be above 0")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {self.activation!r}, not one of {ACTIVATIONS}")
+
+    @property
+    def mlp_width(self) -> int:
+        """Width of the MLP's hidden layer."""
+        return 4 * self.n_embd if self.n_inner is None else self.n_inner
+
+    @property
+    def head_size(self) -> int:
+        """Channels of one attention head."""
+        return self.n_embd // self.n_head
+
+    def attention_scale(self, layer: int) -> float:
+        """What the attention scores of a layer (from 0) are multiplied by before the softmax."""
+        scale = self.head_size**-0.5 if self.scale_attn_weights else 1.0
+        return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
+
+
+# Radford et al. 2019, table 2, with the parameter counts of the published checkpoints' shapes.
+GPT2_SIZES: dict[str, dict[str, int]] = {
+    "gpt2": {"n_layer": 12, "n_head": 12, "n_embd": 768},
+    "gpt2-medium": {"n_layer": 24, "n_head": 16, "n_embd": 1024},
+    "gpt2-large": {"n_layer": 36, "n_head": 20, "n_embd": 1280},
+    "gpt2-xl": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
+}
+
+
+def gpt2_config(name: str, **changes: Any) -> GPTConfig:
+    """The published configuration of one of GPT-2's four sizes."""
+    shape: dict[str, Any] = {"vocab_size": 50257, "block_size": 1024, **GPT2_SIZES[name]}
+    return GPTConfig(**(shape | changes))
+
+
+def count_parameters(config: GPTConfig) -> int:
+    """The exact number of parameters, a tied head counted once."""
+    width, inner, bias = config.n_embd, config.mlp_width, int(config.bias)
+    layer_norm = width * (1 + bias)
+    attention = 3 * width * (width + bias) + width * (width + bias)
+    mlp = inner * (width + bias) + width * (inner + bias)
+    block = 2 * layer_norm + attention + mlp
+    heads = 1 if config.tie_word_embeddings else 2
+    embeddings = heads * config.vocab_size * width + config.block_size * width
+    return embeddings + config.n_layer * block + layer_norm

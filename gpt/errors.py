@@ -1,0 +1,36 @@
+"""What a user can cause ends in one line on standard error, never in a traceback."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Something that a user caused and can mend. The text says WHAT, WHERE, WHAT TO DO."""
+
+
+class Interrupted(Exception):
+    """A signal asked the program to stop, and it has saved what it had. `signum` is the signal."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Call `main` and exit: 0, or 1 for a user's error, or 128 + signal for an interruption."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(_say(str(error), 1))
+    except Interrupted as error:
+        sys.exit(_say(str(error), 128 + error.signum))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted, nothing was written, run the same command again", 130))
+    except OSError as error:
+        where = error.filename or "an unnamed file"
+        sys.exit(_say(f"{error.strerror or error}, {where}, check space and permissions", 1))
+
+
+def _say(message: str, code: int) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,162 @@
+"""The model folder: model.safetensors, config.json, provenance.json and, if known, the vocabulary.
+
+Weights are float32 under the names and in the layout of `gpt.model`; a tied head is stored once.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from gpt.config import GPTConfig
+from gpt.errors import UserError
+from gpt.files import new_folder, write_json
+from gpt.model import GPT, Attention
+from gpt.tensor_files import (
+    WEIGHTS,
+    Shape,
+    TensorFiles,
+    check_finite,
+    open_safetensors,
+    read_json,
+    write_tensors,
+)
+from gpt.tokenizer import VOCABULARY, Tokenizer
+
+FORMAT = 1
+CONFIG = "config.json"
+PROVENANCE = "provenance.json"
+
+
+def skeleton(config: GPTConfig, attention: Attention = "fused") -> GPT:
+    """The model without numbers (on PyTorch's meta device): names and shapes cost nothing."""
+    with torch.device("meta"):
+        return GPT(config, attention)
+
+
+def tensor_shapes(config: GPTConfig) -> dict[str, Shape]:
+    """Name and shape of every tensor of the model, in its order, a tied head not repeated."""
+    return {name: tuple(p.shape) for name, p in skeleton(config).named_parameters()}
+
+
+def save_model(
+    folder: Path, model: GPT, provenance: Mapping[str, Any], tokenizer: Tokenizer | None = None
+) -> None:
+    """Put a model folder in the place of `folder`, whole or not at all.
+
+    `model` may be compiled. Raises UserError if a weight is not finite.
+    """
+    plain = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
+    tensors = ((name, p.detach().float()) for name, p in plain.named_parameters())
+    with new_folder(folder) as new:
+        write_model(new, plain.config, tensors, provenance, tokenizer)
+
+
+def write_model(
+    folder: Path,
+    config: GPTConfig,
+    tensors: Iterable[tuple[str, Tensor]],
+    provenance: Mapping[str, Any],
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Fill an existing folder from float32 `tensors` that come one by one in the model's order."""
+    write_tensors(folder / WEIGHTS, tensor_shapes(config), tensors, {"format": "pt"})
+    write_json(folder / CONFIG, {"format": FORMAT, **asdict(config)})
+    write_json(folder / PROVENANCE, provenance)
+    if tokenizer is not None:
+        tokenizer.save(folder / VOCABULARY)
+
+
+def load_model(
+    folder: Path, attention: Attention = "fused", dtype: torch.dtype = torch.float32
+) -> GPT:
+    """The model in `folder`, on the CPU, in evaluation mode. Raises UserError, naming the file."""
+    weights = open_model(folder)
+    state = {name: _checked(weights, name) for name in weights.stored}
+    return model_from_state(load_config(folder), state, attention, dtype)
+
+
+def model_from_state(
+    config: GPTConfig, state: Mapping[str, Tensor], attention: Attention, dtype: torch.dtype
+) -> GPT:
+    """A model whose parameters are the very tensors of `state` where these have the dtype already.
+
+    `state` has a tied head once, as `named_parameters` gives it.
+    """
+    model = skeleton(config, attention)
+    values = {name: tensor.to(dtype) for name, tensor in state.items()}
+    if config.tie_word_embeddings:
+        values["lm_head.weight"] = values["wte.weight"]
+    model.load_state_dict(values, assign=True)
+    if config.tie_word_embeddings:
+        model.lm_head.weight = model.wte.weight
+    return model.eval()
+
+
+def open_model(folder: Path) -> TensorFiles:
+    """The weights of a model folder, names, shapes and dtypes checked, values still unread."""
+    if not folder.is_dir():
+        raise UserError(f"no model folder, {folder}, run the stage that makes it")
+    expected = tensor_shapes(load_config(folder))
+    path = folder / WEIGHTS
+    weights = open_safetensors(path)
+    if missing := sorted(expected.keys() - weights.stored.keys()):
+        raise UserError(f"{missing[0]} is missing, {path}, make the model again")
+    if unknown := sorted(weights.stored.keys() - expected.keys()):
+        raise UserError(f"{unknown[0]} is not a tensor of this model, {path}, make it again")
+    for name, entry in weights.stored.items():
+        if entry.shape != expected[name]:
+            raise UserError(
+                f"{name} has shape {entry.shape}, config.json says {expected[name]}, {path}, "
+                "make the model again"
+            )
+        if entry.dtype != "F32":
+            raise UserError(f"{name} is {entry.dtype}, it must be F32, {path}, make it again")
+    return weights
+
+
+def load_config(folder: Path) -> GPTConfig:
+    """The configuration in a model folder. Raises UserError naming file, key and value."""
+    path = folder / CONFIG
+    values = read_json(path)
+    if values.pop("format", None) != FORMAT:
+        raise UserError(f"not a model folder of format {FORMAT}, {path}, make the model again")
+    known = {field.name for field in fields(GPTConfig)}
+    if wrong := sorted(values.keys() ^ known):
+        word = "missing" if wrong[0] in known else "not a key of a model folder"
+        raise UserError(f"{wrong[0]} is {word}, {path}, make the model again")
+    return checked_config(values, path)
+
+
+def checked_config(values: Mapping[str, Any], path: Path) -> GPTConfig:
+    """GPTConfig from JSON values, types checked too. Raises UserError naming key and value."""
+    try:
+        return TypeAdapter(GPTConfig).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["loc"]:
+        reason = f"{first['loc'][0]} is {first['input']!r}, {reason[0].lower()}{reason[1:]}"
+    raise UserError(f"{reason}, {path}, mend or replace the file")
+
+
+def load_tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer that a model folder brings along, if any. Raises UserError."""
+    path = folder / VOCABULARY
+    return Tokenizer.load(path) if path.exists() else None
+
+
+def load_provenance(folder: Path) -> dict[str, Any]:
+    """What a model folder says about its own origin."""
+    return read_json(folder / PROVENANCE)
+
+
+def _checked(weights: TensorFiles, name: str) -> Tensor:
+    tensor = weights.read(name)
+    check_finite(name, tensor, weights.stored[name].file)
+    return tensor

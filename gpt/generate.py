@@ -1,0 +1,109 @@
+"""Text from a model: sampling with a KV cache.
+
+Shapes: B texts side by side, T tokens each, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpt.model import GPT, KeyValue
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How the next token is drawn. Temperature 0 takes the likeliest; top_k 0 and top_p 1 are off.
+
+    top_k keeps the k likeliest tokens (Fan et al. 2018); top_p the fewest whose probabilities reach
+    p (Holtzman et al. 2020), among those that top_k left.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1):
+            raise ValueError(f"{self}: needs temperature >= 0, top_k >= 0 and 0 < top_p <= 1")
+
+    def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """Token ids (B,) drawn from logits (B, V)."""
+        if self.temperature == 0:
+            return logits.argmax(dim=-1)
+        weights = self.probabilities(logits)
+        return torch.multinomial(weights, 1, generator=generator).squeeze(1)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The distribution (B, V) that `draw` draws from, for a temperature above 0."""
+        # The likeliest at 0 first: a tiny temperature must not turn large logits into infinities.
+        logits = (logits.float() - logits.amax(dim=-1, keepdim=True)) / self.temperature
+        if 0 < self.top_k < logits.size(-1):
+            smallest = logits.topk(self.top_k).values[:, -1:]
+            logits = logits.masked_fill(logits < smallest, -torch.inf)
+        weights = logits.softmax(dim=-1)
+        if self.top_p < 1:
+            ordered, order = weights.sort(dim=-1, descending=True, stable=True)
+            before = ordered.cumsum(dim=-1) - ordered  # what the likelier tokens already cover
+            dropped = torch.zeros_like(ordered, dtype=torch.bool).scatter(
+                1, order, before >= self.top_p
+            )
+            weights = weights.masked_fill(dropped, 0.0)
+        return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def context_start(length: int, block_size: int) -> int:
+    """Where the context of a text of `length` tokens begins.
+
+    Positions are absolute, so a full context cannot slide by one token without computing all of it
+    anew. It moves in hops of half a block instead, so that the cache lives for half a block.
+    """
+    hop = max(1, block_size // 2)
+    return max(0, -(-(length - block_size) // hop) * hop)
+
+
+@torch.inference_mode()
+def generate(
+    model: GPT,
+    ids: Tensor,
+    n_tokens: int,
+    sampler: Sampler,
+    generator: torch.Generator,
+    use_cache: bool = True,
+) -> Iterator[Tensor]:
+    """Yield `n_tokens` times the next token (B,) of each text in `ids` (B, T), T >= 1.
+
+    With and without the cache the same tokens come out. Puts the model into eval mode.
+    """
+    model.eval()
+    cache: list[KeyValue] = []
+    cached_from, cached_to = 0, 0
+    for _ in range(n_tokens):
+        length = ids.size(1)
+        start = context_start(length, model.config.block_size)
+        if not use_cache or start != cached_from:
+            cache, cached_to = [], start
+        logits, cache = model.extend(ids[:, cached_to:], cache)
+        cached_from, cached_to = start, length
+        token = sampler.draw(logits, generator)
+        ids = torch.cat((ids, token[:, None]), dim=1)
+        yield token
+
+
+def sample_text_ids(
+    model: GPT, prompt: list[int], n_tokens: int, sampler: Sampler, seed: int, end_of_text: int
+) -> list[int]:
+    """The ids that follow `prompt`, up to `n_tokens` or the end of the text, whichever is first.
+
+    An empty prompt begins a new text.
+    """
+    device = model.wte.weight.device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    ids = torch.tensor([prompt or [end_of_text]], device=device)
+    out: list[int] = []
+    for token in generate(model, ids, n_tokens, sampler, generator):
+        if int(token) == end_of_text:
+            break
+        out.append(int(token))
+    return out

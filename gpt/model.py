@@ -1,0 +1,169 @@
+"""GPT-2, the whole model, under GPT-2's own names (Radford et al. 2019).
+
+Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C = H * D), V vocabulary.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gpt.config import GPTConfig
+
+Attention = Literal["fused", "manual"]
+KeyValue = tuple[Tensor, Tensor]  # one layer's keys and values of the past, (B, H, T, D) each
+
+
+def activate(x: Tensor, name: str) -> Tensor:
+    """The MLP's nonlinearity. GPT-2's own is the tanh approximation of GELU (`gelu_new`)."""
+    if name == "relu":
+        return F.relu(x)
+    return F.gelu(x, approximate="tanh" if name == "gelu_new" else "none")
+
+
+def layer_norm(config: GPTConfig) -> nn.LayerNorm:
+    """Normalisation over the channels, with a scale and, as GPT-2 has it, a bias."""
+    return nn.LayerNorm(config.n_embd, config.layer_norm_epsilon, bias=config.bias)
+
+
+def manual_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+    """Causal attention written out (Vaswani et al. 2017, section 3.2.1), (B, H, T, D) each."""
+    queries, keys = q.size(-2), k.size(-2)
+    scores = (q @ k.transpose(-2, -1)) * scale  # (B, H, T, D) @ (B, H, D, S) -> (B, H, T, S)
+    seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+    weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
+    return F.dropout(weights, dropout) @ v  # (B, H, T, S) @ (B, H, S, D) -> (B, H, T, D)
+
+
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+    """The same by PyTorch's fused kernel."""
+    if q.size(-2) in (1, k.size(-2)):  # one new token sees everything; else the usual triangle
+        causal = q.size(-2) > 1
+        return F.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, is_causal=causal, scale=scale
+        )
+    seen = torch.ones(q.size(-2), k.size(-2), dtype=torch.bool, device=q.device)
+    seen = seen.tril(k.size(-2) - q.size(-2))
+    return F.scaled_dot_product_attention(q, k, v, seen, dropout_p=dropout, scale=scale)
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention in which each position sees itself and the past."""
+
+    def __init__(self, config: GPTConfig, layer: int, attention: Attention) -> None:
+        super().__init__()
+        self.n_head, self.dropout = config.n_head, config.dropout
+        self.scale = config.attention_scale(layer)
+        self.attend = fused_attention if attention == "fused" else manual_attention
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+        B, T, C = x.shape
+        q, k, v = self.c_attn(x).split(C, dim=2)  # (B, T, 3C) -> 3 x (B, T, C)
+        q, k, v = (y.view(B, T, self.n_head, -1).transpose(1, 2) for y in (q, k, v))  # (B, H, T, D)
+        if past is not None:
+            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        y = self.attend(q, k, v, self.scale, self.dropout if self.training else 0.0)
+        y = y.transpose(1, 2).reshape(B, T, C)
+        return F.dropout(self.c_proj(y), self.dropout, self.training), (k, v)
+
+
+class MLP(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.activation, self.dropout = config.activation, config.dropout
+        self.c_fc = nn.Linear(config.n_embd, config.mlp_width, bias=config.bias)
+        self.c_proj = nn.Linear(config.mlp_width, config.n_embd, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.c_proj(activate(self.c_fc(x), self.activation))  # (B, T, C)
+        return F.dropout(x, self.dropout, self.training)
+
+
+class Block(nn.Module):
+    """Attention, then the MLP, each on a normalised copy added back to the stream."""
+
+    def __init__(self, config: GPTConfig, layer: int, attention: Attention) -> None:
+        super().__init__()
+        self.ln_1 = layer_norm(config)
+        self.attn = CausalSelfAttention(config, layer, attention)
+        self.ln_2 = layer_norm(config)
+        self.mlp = MLP(config)
+
+    def forward(self, x: Tensor, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+        y, present = self.attn(self.ln_1(x), past)
+        x = x + y
+        return x + self.mlp(self.ln_2(x)), present
+
+
+class GPT(nn.Module):
+    """Token ids (B, T) to logits (B, T, V)."""
+
+    def __init__(self, config: GPTConfig, attention: Attention = "fused") -> None:
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.h = nn.ModuleList(Block(config, i, attention) for i in range(config.n_layer))
+        self.ln_f = layer_norm(config)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.wte.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B, T, V) of the next token at every position of `ids` (B, T), T <= block_size."""
+        logits: Tensor = self.lm_head(self.hidden_states(ids)[-1])
+        return logits
+
+    def hidden_states(self, ids: Tensor) -> list[Tensor]:
+        """The stream (B, T, C) after the embeddings and each block; the last one normalised too."""
+        x = self.embed(ids, 0)
+        states = [x]
+        for block in self.h:
+            x, _ = block(x, None)
+            states.append(x)
+        states[-1] = self.ln_f(x)
+        return states
+
+    def extend(self, ids: Tensor, cache: list[KeyValue]) -> tuple[Tensor, list[KeyValue]]:
+        """The logits (B, V) after `ids` (B, T), which follow what `cache` holds, and the new cache.
+
+        An empty cache starts a text. Past and `ids` together must fit in block_size.
+        """
+        x = self.embed(ids, cache[0][0].size(2) if cache else 0)
+        grown = []
+        for i, block in enumerate(self.h):
+            x, present = block(x, cache[i] if cache else None)
+            grown.append(present)
+        return self.lm_head(self.ln_f(x[:, -1])), grown
+
+    def embed(self, ids: Tensor, start: int) -> Tensor:
+        """Token plus position embeddings (B, T, C) of `ids` (B, T) that begin at position `start`.
+
+        Raises ValueError past block_size: the positions are absolute, there are no more of them.
+        """
+        end = start + ids.size(1)
+        if end > self.config.block_size:
+            raise ValueError(f"{end} tokens are more than block_size {self.config.block_size}")
+        x = self.wte(ids) + self.wpe(torch.arange(start, end, device=ids.device))
+        return F.dropout(x, self.config.dropout, self.training)
+
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """GPT-2's initialisation: N(0, 0.02), biases 0, and the layers that write into the
+        residual stream scaled by 1/sqrt(number of residual layers) (section 2.3)."""
+        generator = torch.Generator(device=self.wte.weight.device).manual_seed(seed)
+        residual_std = 0.02 / math.sqrt(2 * self.config.n_layer)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif ".ln_" in name or name.startswith("ln_f"):
+                parameter.fill_(1.0)
+            else:
+                std = residual_std if name.endswith("c_proj.weight") else 0.02
+                parameter.normal_(0.0, std, generator=generator)

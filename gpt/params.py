@@ -1,0 +1,226 @@
+"""params.yaml, the one place that a user edits, read by one typed and strict loader."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from gpt.errors import UserError
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, typed, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DownloadParams(Section):
+    """Where the text comes from."""
+
+    source: Literal["stories", "url", "path"]
+    seed: Seed
+    stories_bytes: Count
+    url: str | None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    path: str | None
+    licence: str | None
+    text_field: str  # the field or column that holds the text, in .jsonl and .parquet
+    separator: Annotated[str, Field(min_length=1)] | None  # between documents within a .txt
+    max_bytes: Count
+    timeout_seconds: Positive
+
+    @model_validator(mode="after")
+    def _source_has_its_place(self) -> "DownloadParams":
+        if self.source == "url" and (self.url is None or self.sha256 is None):
+            raise ValueError("source 'url' needs url and sha256")
+        if self.source == "path" and self.path is None:
+            raise ValueError("source 'path' needs path")
+        return self
+
+
+class TokenizeParams(Section):
+    """How text becomes token ids, and which text is held out."""
+
+    kind: Literal["gpt2", "bpe", "char"]
+    vocab_size: Annotated[int, Field(ge=256, le=2**24)]  # of 'bpe', without the end-of-text id
+    split: Literal["document", "position"]
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+
+
+class ModelParams(Section):
+    """The architecture; the vocabulary comes from the tokenizer."""
+
+    n_layer: Count
+    n_head: Count
+    n_embd: Count
+    block_size: Count
+    bias: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "ModelParams":
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_head {self.n_head} does not divide n_embd {self.n_embd}")
+        return self
+
+
+class TrainParams(Section):
+    """The training run."""
+
+    seed: Seed
+    steps: Count
+    tokens_per_step: Count
+    batch_size: Count  # sequences that go through the model at once; the rest accumulates
+    optimizer: Literal["adamw", "muon"]
+    lr: Positive  # AdamW's
+    muon_lr: Positive  # of the hidden matrices under 'muon'
+    muon_momentum: Momentum
+    betas: Annotated[list[Momentum], Field(min_length=2, max_length=2)]
+    weight_decay: NonNegative
+    grad_clip: NonNegative  # 0 turns it off
+    schedule: Literal["cosine", "wsd", "constant"]
+    warmup_steps: Natural
+    decay_fraction: Fraction  # share of the steps that 'wsd' spends decaying
+    final_lr_fraction: Fraction  # of the peak, at the end
+    dtype: Literal["bfloat16", "float32"]
+    attention: Literal["fused", "manual"]
+    compile: bool
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    deterministic: bool
+    log_every: Count
+    eval_every: Count
+    eval_tokens: Count  # of the validation split, for the curve; eval reads the whole of it
+    sample_every: Natural  # 0 turns it off
+    sample_prompt: str
+    sample_tokens: Count
+    checkpoint_every: Count
+
+
+class EvalParams(Section):
+    """The evaluation of the trained model."""
+
+    seed: Seed
+    stride: Count  # tokens that each window scores; the rest of the window is context
+    batch_size: Count
+    bootstrap_samples: Count
+    prompts: list[str]
+    temperatures: list[NonNegative]
+    top_k: Natural  # 0 turns it off
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    sample_tokens: Count
+
+
+class ImportParams(Section):
+    """Which Hugging Face GPT-2 to import."""
+
+    source: Literal["seeded", "local", "hub"]
+    model: str  # 'seeded' and 'hub': one of the four sizes; 'hub': also OWNER/NAME
+    revision: str | None  # of 'hub'; None: the pinned one of the four sizes
+    path: str | None  # of 'local'
+    seed: Seed  # of 'seeded'
+
+    @model_validator(mode="after")
+    def _local_has_a_path(self) -> "ImportParams":
+        if self.source == "local" and self.path is None:
+            raise ValueError("source 'local' needs path")
+        return self
+
+
+class VerifyParams(Section):
+    """How much the parity check computes; its limits are constants of the code."""
+
+    seed: Seed
+    batch_size: Annotated[int, Field(ge=2)]
+    greedy_prompts: Count
+    greedy_tokens: Count
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    download: DownloadParams
+    tokenize: TokenizeParams
+    model: ModelParams
+    train: TrainParams
+    eval: EvalParams
+    import_hf: ImportParams
+    verify_logits: VerifyParams
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> "Params":
+        micro = self.train.batch_size * self.model.block_size
+        if self.train.tokens_per_step % micro:
+            raise ValueError(
+                f"train.tokens_per_step {self.train.tokens_per_step} is not a multiple of "
+                f"train.batch_size * model.block_size = {micro}"
+            )
+        if self.eval.stride > self.model.block_size:
+            raise ValueError(
+                f"eval.stride {self.eval.stride} is above model.block_size {self.model.block_size}"
+            )
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml. Raises UserError with the key, its value, what is allowed."""
+    return parse_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping as DVC reads it (YAML 1.2: `3e-4` is a number). Raises UserError."""
+    try:
+        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no parameters, {path}, run in the project's folder") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"not UTF-8 at byte {error.start}, {path}, save it as UTF-8") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"not valid YAML, {path}, {str(error) or 'nested too deeply'}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"not a mapping of sections, {path}, restore it with git checkout {path}")
+    return value
+
+
+def parse_params(value: dict[str, Any], where: str) -> Params:
+    """Check an already parsed params.yaml. Raises UserError; `where` names its source."""
+    try:
+        return Params.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(dict(error.errors()[0]))}") from None
+
+
+def _explain(error: dict[str, Any]) -> str:
+    """One line for the first of pydantic's findings."""
+    keys = [str(key) for key in error["loc"] if not str(key).startswith("function-")]
+    name = ".".join(keys) or "params"
+    if error["type"] == "extra_forbidden":
+        return f"{name} is not a parameter, {_suggest(keys)}"
+    if error["type"] == "missing":
+        return f"{name} is missing, add it"
+    reason = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{name}: {reason}, change one of them"
+    shown = repr(error["input"])
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return f"{name} is {shown}, {reason[0].lower()}{reason[1:]}"
+
+
+def _suggest(keys: list[str]) -> str:
+    section: Any = Params
+    for key in keys[:-1]:
+        section = section.model_fields[key].annotation
+    known = list(section.model_fields)
+    close = difflib.get_close_matches(keys[-1], known, n=1)
+    return f"did you mean {close[0]}?" if close else "known here: " + ", ".join(known)

@@ -1,0 +1,72 @@
+"""Device, precision, determinism, and what machine and versions a result comes from."""
+
+import os
+import platform
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from gpt.errors import UserError
+from gpt.files import sha256_file
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name, `auto` being the best one here. Raises UserError if it is not."""
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        raise UserError(f"train.device is {name}, not available on this machine, use auto or cpu")
+    return torch.device(name)
+
+
+def set_determinism(deterministic: bool) -> None:
+    """Make the same operations give the same bits on the same machine (slower on CUDA)."""
+    if deterministic:
+        # cuBLAS reads this when it starts: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = not deterministic
+
+
+def precision(device: torch.device, dtype: str) -> AbstractContextManager[object]:
+    """The context for the forward pass: bfloat16 autocast over float32 weights, or nothing."""
+    if dtype == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def versions() -> dict[str, str]:
+    """The packages whose version can change a number."""
+    packages = {name: version(name) for name in ("torch", "numpy", "tiktoken", "safetensors")}
+    return {"python": platform.python_version(), **packages}
+
+
+def machine(device: torch.device) -> dict[str, str | int]:
+    """What of the machine can change the last bits of a floating-point result."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    return {"device": device.type, "kind": kind, "threads": torch.get_num_threads()}
+
+
+def code_hashes() -> dict[str, str]:
+    """SHA-256 of the source of every module of `gpt` that is loaded."""
+    modules = {name: module for name, module in sys.modules.items() if name.startswith("gpt.")}
+    files = {name: getattr(module, "__file__", None) for name, module in modules.items()}
+    return {name: sha256_file(Path(file)) for name, file in sorted(files.items()) if file}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    # The instruction sets choose the kernels: two processors of one name may differ in them.
+    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,46 @@
+"""Sabotage: every fault of `gpt.faults` is done to a copy, and the chain must notice each."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from gpt.faults import NothingToDamage, faults
+from gpt.parity import Check, Expected, Subject, examine
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """A fault and the first check that failed over it, if one did."""
+
+    fault: str
+    check: Check | None
+
+
+def sabotage(subject: Subject, expected: Expected) -> Iterator[Noticed]:
+    """Do every fault to a copy of `subject`, one after another.
+
+    Raises ValueError if the undamaged subject fails, or does not outlive the damage unharmed.
+    """
+    before = fingerprint(subject.state)
+    if broken := next((check for check in examine(subject, expected) if not check.passed), None):
+        raise ValueError(f"the undamaged model fails at {broken}")
+    for fault in faults(subject.config):
+        try:
+            checks = examine(replace(subject, damage=fault.damage), expected)
+            found = next((check for check in checks if not check.passed), None)
+        except NothingToDamage:
+            continue
+        yield Noticed(fault.name, found)
+    if fingerprint(subject.state) != before:
+        raise ValueError("a fault wrote into the shared weights")
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """A SHA-256 of all tensors, names included."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().numpy().data.cast("B"))
+    return digest.hexdigest()

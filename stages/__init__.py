@@ -1,0 +1,1 @@
+"""The pipeline's stages: thin command lines over `gpt`. dvc.yaml is the map."""

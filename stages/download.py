@@ -1,0 +1,29 @@
+"""Write data/raw/ from the corpus that params.yaml names."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt.corpora import open_corpus
+from gpt.errors import run_stage
+from gpt.files import write_json
+from gpt.params import load_params
+from gpt.raw import write_raw
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the stage. Raises UserError."""
+    parser = argparse.ArgumentParser(prog="python -m stages.download", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the text")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for files from a URL")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON file for the sizes")
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    paths = parser.parse_args(arguments)
+    corpus = open_corpus(load_params(paths.params).download, paths.cache)
+    summary = write_raw(paths.out, corpus.documents, corpus.provenance)
+    write_json(paths.metrics, {"bytes": summary.bytes, "documents": summary.documents})
+    print(f"{paths.out}: {summary.documents} documents, {summary.bytes} bytes")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,39 @@
+"""Export a model folder to what transformers loads: python -m stages.export_hf --help"""
+
+import argparse
+from pathlib import Path
+
+from gpt.config import count_parameters
+from gpt.errors import run_stage
+from gpt.files import new_folder, write_json
+from gpt.folders import load_tokenizer
+from gpt.hf import export_model
+from gpt.hf_tokenizer import write_hf_tokenizer
+
+
+def main() -> None:
+    """Write config, weights and, if the model folder has a vocabulary, the tokenizer."""
+    args = parse_args()
+    tokenizer = load_tokenizer(args.model)
+    with new_folder(args.out) as out:
+        config = export_model(args.model, out)
+        if tokenizer is not None:
+            write_hf_tokenizer(tokenizer, out, config.block_size)
+        size = sum(path.stat().st_size for path in out.iterdir())
+    has_tokenizer = tokenizer is not None
+    write_json(
+        args.metrics,
+        {"n_params": count_parameters(config), "bytes": size, "has_tokenizer": has_tokenizer},
+    )
+    print(f"exported {count_parameters(config):,} parameters to {args.out}")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.export_hf", description=__doc__)
+    for name in ("model", "out", "metrics"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_stage(main)

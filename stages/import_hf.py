@@ -1,0 +1,62 @@
+"""Import a Hugging Face GPT-2 into our model folder: python -m stages.import_hf --help"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gpt.config import count_parameters
+from gpt.errors import run_stage
+from gpt.files import new_folder, write_json
+from gpt.hf import import_model
+from gpt.hf_tokenizer import from_hf
+from gpt.hub import download_hub, hub_identity
+from gpt.params import ImportParams, load_params
+from gpt.references import copy_local, is_seeded, write_seeded
+
+
+def main() -> None:
+    """Fetch the source's files as they are, and write our form of them beside."""
+    args = parse_args()
+    params = load_params(args.params).import_hf
+    with new_folder(args.out) as out:
+        source = out / "source"
+        source.mkdir()
+        provenance = fetch(params, source)
+        config, widened = import_model(source, out, provenance, from_hf(source))
+    if widened:
+        print(f"{len(widened)} tensors were stored in half precision; they are float32 now")
+    metrics = {
+        "n_params": count_parameters(config),
+        "tensors_widened": len(widened),
+        "pretrained": provenance["pretrained"],
+    }
+    write_json(args.metrics, metrics)
+    print(f"imported {provenance['name']}: {metrics['n_params']:,} parameters in {args.out}")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.import_hf", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--metrics", type=Path, required=True)
+    return parser.parse_args()
+
+
+def fetch(params: ImportParams, folder: Path) -> dict[str, Any]:
+    """Fill `folder` with the files of the chosen model; what to say about their origin."""
+    if params.source == "seeded":
+        write_seeded(folder, params.model, params.seed)
+        name, details = params.model, {"seed": params.seed}
+    elif params.source == "local":
+        assert params.path is not None  # the params' own check
+        copy_local(folder, Path(params.path))
+        name, details = params.path, {}
+    else:
+        name, revision = hub_identity(params.model, params.revision)
+        details = {"revision": download_hub(folder, name, revision)}
+    pretrained = not is_seeded(folder)
+    return {"source": params.source, "name": name, **details, "pretrained": pretrained}
+
+
+if __name__ == "__main__":
+    run_stage(main)

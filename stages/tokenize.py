@@ -1,0 +1,80 @@
+"""Turn data/raw/ into data/tokens/: python -m stages.tokenize --help"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gpt.encoding import make_tokenizer, write_side
+from gpt.errors import run_stage
+from gpt.files import new_folder, write_json
+from gpt.params import TokenizeParams, load_params
+from gpt.raw import open_raw
+from gpt.split import split_raw
+from gpt.tokenizer import VOCABULARY
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the stage. Raises UserError."""
+    args = parse_args(arguments)
+    params = load_params(args.params).tokenize
+    metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
+    write_json(args.metrics, metrics(metadata))
+    train, val = metadata["train"]["tokens"], metadata["val"]["tokens"]
+    print(f"{args.out}: {metadata['vocab_size']} ids, {train:,} + {val:,} tokens")
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The paths."""
+    parser = argparse.ArgumentParser(prog="python -m stages.tokenize", description=__doc__)
+    for name in ("raw", "out", "metrics"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads")
+    return parser.parse_args(arguments)
+
+
+def tokenize(raw_folder: Path, out: Path, params: TokenizeParams, workers: int) -> dict[str, Any]:
+    """Write the folder of tokens and return its metadata. Raises UserError."""
+    raw = open_raw(raw_folder)
+    sides = split_raw(raw, params)
+    tokenizer = make_tokenizer(params, raw, sides[0])
+    if params.kind == "bpe" and len(tokenizer.tokens) < params.vocab_size:
+        found = len(tokenizer.tokens)
+        wanted = f"tokenize.vocab_size {params.vocab_size}"
+        print(f"note: {wanted}, the text is so small that it gives {found}", file=sys.stderr)
+    metadata: dict[str, Any] = {
+        "kind": tokenizer.kind,
+        "vocab_size": tokenizer.vocab_size,
+        "tokenizer_sha256": tokenizer.sha256,
+        "source": raw.provenance["source"],
+        "raw_sha256": raw.provenance["sha256"],
+        "split": params.split,
+        "val_fraction": params.val_fraction,
+        "seed": params.seed,
+    }
+    with new_folder(out) as new:
+        tokenizer.save(new / VOCABULARY)
+        for name, side in zip(("train", "val"), sides, strict=True):
+            metadata[name] = write_side(new / f"{name}.bin", side, tokenizer, workers)
+        write_json(new / "metadata.json", metadata)
+    return metadata
+
+
+def metrics(metadata: dict[str, Any]) -> dict[str, int | float]:
+    """The numbers of metrics/tokenize.json."""
+    train, val = metadata["train"], metadata["val"]
+    return {
+        "vocab_size": metadata["vocab_size"],
+        "train_tokens": train["tokens"],
+        "val_tokens": val["tokens"],
+        "train_documents": train["documents"],
+        "val_documents": val["documents"],
+        "bytes_per_token": (train["bytes"] + val["bytes"]) / (train["tokens"] + val["tokens"]),
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,122 @@
+"""Train a GPT on the token files: python -m stages.train --help"""
+
+import argparse
+import csv
+import io
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gpt.tokens import open_tokens
+
+from gpt.config import GPTConfig
+from gpt.errors import UserError, run_stage
+from gpt.files import new_folder, write_json, write_text
+from gpt.folders import save_model
+from gpt.model import GPT
+from gpt.params import ModelParams, Params, load_params
+from gpt.runtime import choose_device, code_hashes, machine, set_determinism, versions
+from gpt.tokenizer import Tokenizer
+from gpt.trainer import Data, Trainer
+
+
+def main() -> None:
+    """Read params and tokens, train, and write the model, its curves, samples and metrics."""
+    args = parse_args()
+    params = load_params(args.params)
+    set_determinism(params.train.deterministic)
+    data, hashes = load_data(args.tokens, params.model.block_size)
+    device = choose_device(params.train.device)
+    model = GPT(gpt_config(params.model, data.tokenizer.vocab_size), params.train.attention)
+    model.initialise(params.train.seed)
+    provenance = {
+        "params": {"model": params.model.model_dump(), "train": params.train.model_dump()},
+        "data": hashes,
+        "versions": versions(),
+        "machine": machine(device),
+    }
+    identity = provenance | {"code": code_hashes()}
+    trainer = Trainer(model.to(device), params.train, data, args.checkpoints, identity)
+    trainer.run()
+    write_curves(args.plots, trainer)
+    write_samples(args.samples, trainer)
+    save_model(args.out, model, provenance, data.tokenizer)
+    write_json(args.speed_metrics, speed(trainer))
+    write_json(args.metrics, metrics(trainer, params))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    for name in ("tokens", "checkpoints", "out", "plots", "samples", "metrics", "speed-metrics"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    return parser.parse_args()
+
+
+def load_data(folder: Path, block_size: int) -> tuple[Data, dict[str, str]]:
+    """Both splits and the tokenizer, checked, and their hashes. Raises UserError."""
+    tokenizer = Tokenizer.load(folder / "vocabulary.json")
+    train = open_tokens(folder / "train.bin", tokenizer.sha256)
+    val = open_tokens(folder / "val.bin", tokenizer.sha256)
+    if len(train) <= block_size:
+        raise UserError(
+            f"{len(train)} training tokens are fewer than one block of {block_size} + 1, "
+            f"{folder / 'train.bin'}, use more text or a smaller model.block_size"
+        )
+    hashes = {"train": train.sha256, "val": val.sha256, "tokenizer": tokenizer.sha256}
+    return Data(train.tokens, val.tokens, tokenizer), hashes
+
+
+def gpt_config(params: ModelParams, vocab_size: int) -> GPTConfig:
+    return GPTConfig(vocab_size=vocab_size, **params.model_dump())
+
+
+def metrics(trainer: Trainer, params: Params) -> dict[str, float | int]:
+    """The numbers of metrics/train.json. Losses are in nats per token."""
+    return {
+        "initial_loss": trainer.progress["val"][0][1],
+        "final_train_loss": trainer.progress["steps"][-1][1],
+        "final_val_loss": trainer.progress["val"][-1][1],
+        "steps": trainer.step,
+        "tokens": trainer.step * params.train.tokens_per_step,
+        "n_params": sum(p.numel() for p in trainer.model.parameters()),
+    }
+
+
+def speed(trainer: Trainer) -> dict[str, float | int]:
+    """How fast it went, of the steps that this process made."""
+    return {
+        "steps_timed": trainer.steps_here,
+        "seconds": round(trainer.seconds, 3),
+        "tokens_per_second": round(trainer.tokens_per_second(), 1),
+    }
+
+
+def write_curves(folder: Path, trainer: Trainer) -> None:
+    with new_folder(folder) as new:
+        steps, val = trainer.progress["steps"], trainer.progress["val"]
+        write_tsv(new / "training.tsv", ("step", "loss", "lr", "grad_norm"), steps)
+        write_tsv(new / "validation.tsv", ("step", "val_loss"), val)
+
+
+def write_tsv(path: Path, names: tuple[str, ...], rows: Iterable[list[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerows([names, *rows])
+    write_text(path, text.getvalue())
+
+
+def write_samples(path: Path, trainer: Trainer) -> None:
+    """The samples along training, beside the validation loss at that step where there is one."""
+    losses = dict(trainer.progress["val"])
+    parts = ["# What the model says as it learns\n"]
+    for step, text in trainer.progress["samples"]:
+        loss = losses.get(step, math.nan)
+        known = "" if math.isnan(loss) else f", validation loss {loss:.3f}"
+        parts.append(f"## Step {step}{known}\n\n```text\n{text}\n```\n")
+    write_text(path, "\n".join(parts))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,44 @@
+"""Prove that a model computes what transformers computes: python -m stages.verify_logits --help"""
+
+import argparse
+from pathlib import Path
+
+from gpt.errors import UserError, run_stage
+from gpt.files import new_folder, write_json
+from gpt.folders import load_provenance
+from gpt.params import load_params
+from gpt.verify import verify
+from gpt.verify_report import check_line, metrics, noticed_line, write_tables
+
+
+def main() -> None:
+    """Run the chain and the sabotage; write what they found even if they fail."""
+    args = parse_args()
+    params = load_params(args.params).verify_logits
+    # What no importer marked as random weights was trained.
+    pretrained = load_provenance(args.model).get("pretrained", True)
+    verdict = verify(args.model, args.reference, params, lambda check: print(check_line(check)))
+    for entry in verdict.noticed:
+        print(noticed_line(entry))
+    with new_folder(args.plots) as plots:
+        write_tables(plots, verdict)
+    write_json(args.metrics, metrics(verdict, pretrained))
+    failed = [check.name for check in verdict.checks if not check.passed]
+    failed += [f"nobody noticed: {e.fault}" for e in verdict.noticed if e.check is None]
+    if not verdict.passed:
+        raise UserError(
+            f"{len(failed)} checks failed, the first is '{failed[0]}', {args.model} against "
+            f"{args.reference}, see {args.plots / 'checks.tsv'}"
+        )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.verify_logits", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    for name in ("model", "reference", "metrics", "plots"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_stage(main)

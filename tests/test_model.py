@@ -1,0 +1,137 @@
+"""The model against itself: its two attentions, its cache, causality and initialisation."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from gpt.config import GPTConfig
+from gpt.model import GPT, Attention, fused_attention, manual_attention
+
+CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
+
+
+def random_model(config: GPTConfig = CONFIG, attention: Attention = "fused") -> GPT:
+    """A model whose every tensor is random, so that nothing hides behind a zero or a one."""
+    model = GPT(config, attention)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3, generator=generator)
+    return model.double()
+
+
+def some_ids(batch: int, time: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(CONFIG.vocab_size, (batch, time), generator=generator)
+
+
+@pytest.mark.parametrize("time", [1, 2, 23, 24])
+def test_fused_and_manual_attention_agree(time: int) -> None:
+    fused, manual = random_model(), random_model(attention="manual")
+    ids = some_ids(2, time)
+    torch.testing.assert_close(fused(ids), manual(ids), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 7), (3, 7), (7, 7)])
+def test_attention_of_the_last_queries(queries: int, keys: int) -> None:
+    q, k, v = torch.randn(3, 2, 4, keys, 8, dtype=torch.float64).unbind()
+    whole = manual_attention(q, k, v, 0.3, 0.0)[:, :, keys - queries :]
+    for attend in (fused_attention, manual_attention):
+        part = attend(q[:, :, keys - queries :], k, v, 0.3, 0.0)
+        torch.testing.assert_close(part, whole, rtol=1e-10, atol=1e-10)
+
+
+def test_fused_and_manual_gradients_agree() -> None:
+    fused, manual = random_model(), random_model(attention="manual")
+    ids = some_ids(2, 24)
+    for model in (fused, manual):
+        torch.autograd.backward(F.cross_entropy(model(ids).flatten(0, 1), ids.flatten()))
+    theirs = dict(manual.named_parameters())
+    for name, parameter in fused.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-9, atol=1e-9)
+
+
+def test_no_position_sees_the_future() -> None:
+    model, ids = random_model(), some_ids(1, 24)
+    changed = ids.clone()
+    changed[0, 15] = (changed[0, 15] + 1) % CONFIG.vocab_size
+    before, after = model(ids), model(changed)
+    assert torch.equal(before[:, :15], after[:, :15])
+    assert (before[:, 15:] - after[:, 15:]).abs().amax(dim=-1).min() > 1e-6
+
+
+def test_extending_a_cache_equals_the_whole() -> None:
+    model, ids = random_model(), some_ids(2, 24)
+    whole = model(ids)
+    logits, cache = model.extend(ids[:, :10], [])
+    torch.testing.assert_close(logits, whole[:, 9])
+    logits, cache = model.extend(ids[:, 10:15], cache)
+    torch.testing.assert_close(logits, whole[:, 14])
+    for t in range(15, 24):
+        logits, cache = model.extend(ids[:, t : t + 1], cache)
+        torch.testing.assert_close(logits, whole[:, t])
+
+
+def test_past_block_size_is_refused() -> None:
+    model = random_model()
+    with pytest.raises(ValueError, match="25 tokens are more than block_size 24"):
+        model(some_ids(1, 25))
+    _, cache = model.extend(some_ids(1, 24), [])
+    with pytest.raises(ValueError, match="25 tokens are more than block_size 24"):
+        model.extend(some_ids(1, 1), cache)
+
+
+def test_initialisation_is_gpt2s() -> None:
+    model = GPT(GPTConfig(vocab_size=500, block_size=64, n_layer=8, n_head=4, n_embd=128))
+    model.initialise(1)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+        elif "ln_" in name:
+            assert (parameter == 1).all(), name
+        else:
+            std = 0.02 / math.sqrt(16) if "c_proj" in name else 0.02
+            assert parameter.std().item() == pytest.approx(std, rel=0.05), name
+
+
+def test_initialisation_depends_on_the_seed_alone() -> None:
+    models = [GPT(CONFIG) for _ in range(3)]
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        torch.rand(7)  # the global generator must not matter
+        model.initialise(seed)
+    assert torch.equal(models[0].wte.weight, models[1].wte.weight)
+    assert not torch.equal(models[0].wte.weight, models[2].wte.weight)
+
+
+def test_untrained_loss_is_that_of_a_uniform_guess() -> None:
+    model = GPT(GPTConfig(vocab_size=500, block_size=64, n_layer=4, n_head=4, n_embd=128))
+    model.initialise(1)
+    ids = torch.randint(500, (8, 65), generator=torch.Generator().manual_seed(1))
+    loss = F.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    assert loss.item() == pytest.approx(math.log(500), rel=0.01)
+
+
+def test_the_head_is_tied_by_storage() -> None:
+    tied = GPT(CONFIG)
+    assert tied.lm_head.weight.data_ptr() == tied.wte.weight.data_ptr()
+    assert "lm_head.weight" not in dict(tied.named_parameters())
+
+
+@pytest.mark.parametrize("attention", ["fused", "manual"])
+def test_dropout_acts_in_training_alone(attention: Attention) -> None:
+    config = GPTConfig(vocab_size=61, block_size=24, n_layer=2, n_head=4, n_embd=32, dropout=0.5)
+    model, ids = random_model(config, attention), some_ids(2, 24)
+    plain = random_model(
+        GPTConfig(vocab_size=61, block_size=24, n_layer=2, n_head=4, n_embd=32), attention
+    )
+    assert not torch.equal(model(ids), model(ids))
+    assert torch.equal(model.eval()(ids), plain(ids))
+
+
+def test_hidden_states_are_one_per_layer_and_the_embeddings() -> None:
+    model, ids = random_model(), some_ids(2, 5)
+    states = model.hidden_states(ids)
+    assert [tuple(state.shape) for state in states] == [(2, 5, 32)] * 4
+    assert torch.equal(model.lm_head(states[-1]), model(ids))
