@@ -274,6 +274,13 @@ def test_a_length_that_is_too_large_is_refused_before_the_body(site: Site, tmp_p
         get(site, tmp_path, max_bytes=1000)
 
 
+def test_an_endless_body_is_left_at_the_limit(site: Site, tmp_path: Path) -> None:
+    site.length = False
+    with pytest.raises(UserError, match=f"too large, .*, {3 * CHUNK} bytes"):
+        get(site, tmp_path, max_bytes=2 * CHUNK)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_compressed_answer_is_refused(site: Site, tmp_path: Path) -> None:
     site.headers = {"Content-Encoding": "gzip"}
     with pytest.raises(UserError, match="sent as gzip against the request"):
@@ -471,7 +478,10 @@ def test_bad_urls(
     ("answer", "message"),
     [
         ({"statuses": [404]}, "HTTP 404 Not Found, http"),
-        ({"statuses": [302], "headers": {"Location": "file:///etc/passwd"}}, "file:///etc/passwd"),
+        (
+            {"statuses": [302], "headers": {"Location": "file:///etc/passwd"}},
+            "/etc/passwd.*, only http",
+        ),
         ({"statuses": [302], "headers": {"Location": "/text.txt"}}, "redirects"),
         ({"body": b"other"}, f"wrong checksum, http.*, download.sha256 says {SUM}"),
         ({"cuts": [HALF, 0]}, f"cannot download after 4 attempts, http.*go on from byte {HALF}"),
@@ -531,7 +541,9 @@ def test_an_unreachable_url_ends_the_program_with_one_line(
     url = f"http://127.0.0.1:{closed_port()}/a.txt"
     done = run_program(stage, source="url", url=url, sha256=SUM)
     assert done.returncode == 1
-    assert re.fullmatch(f"error: [^\n]*{url}, [^\n]*refused[^\n]*\n", done.stderr), done.stderr
+    assert re.fullmatch(f"error: [^\n]*4 attempts, {url}, [^\n]*refused[^\n]*\n", done.stderr), (
+        done.stderr
+    )
     assert stage.outputs() == before
 
 
