@@ -92,9 +92,9 @@ _WORDS: dict[str, str] = {
     "sights": "a windmill | three cows | an empty cart | a haystack | a sleeping dog",
     "storms": "snow | thunder | a thick fog | heavy rain",
     "shelters": "under a bridge | in a hut | behind a wall | in a hollow tree",
-    "foods": """apple pie | honey cake | plum jam | pea soup | warm bread | ginger snaps | \
+    "foods": """apple pie | honey cake | plum jam | pea soup | warm bread | almond buns | \
             pancakes
-        goat cheese | pear tart | oat cakes | cherry buns | mint tea | buttered toast
+        goat cheese | pear pie | oat cakes | cherry tarts | mint tea | buttered toast
         carrot soup | rice pudding | roasted chestnuts""",
     "sads": """sad | worried | gloomy | upset | unhappy | miserable | glum | lonely | sorry | \
             tearful""",

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from gpt.tokens import document_spans, open_tokens
 from numpy.typing import NDArray
 
 from gpt import stories
@@ -27,6 +26,7 @@ from gpt.model import GPT
 from gpt.params import EvalParams, load_params
 from gpt.runtime import choose_device, set_determinism
 from gpt.tokenizer import Tokenizer
+from gpt.tokens import document_spans, open_tokens
 
 
 def main() -> None:

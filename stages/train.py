@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gpt.tokens import open_tokens
-
 from gpt.config import GPTConfig
 from gpt.errors import UserError, run_stage
 from gpt.files import new_folder, write_json, write_text
@@ -18,6 +16,7 @@ from gpt.model import GPT
 from gpt.params import ModelParams, Params, load_params
 from gpt.runtime import choose_device, code_hashes, machine, set_determinism, versions
 from gpt.tokenizer import Tokenizer
+from gpt.tokens import open_tokens
 from gpt.trainer import Data, Trainer
 
 

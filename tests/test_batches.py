@@ -49,11 +49,11 @@ def test_the_batch_size_does_not_change_the_order() -> None:
 @pytest.mark.parametrize("n", [17, 18, 31, 32, 33, 48])
 def test_short_texts_stay_in_bounds(n: int) -> None:
     for step in range(50):
-        inputs, targets = batch_at(np.arange(n), 1, step, 2, 16)
+        inputs, targets = batch_at(np.arange(n, dtype=np.uint16), 1, step, 2, 16)
         assert targets.max() < n
         assert (targets == inputs + 1).all()
 
 
 def test_too_short_is_refused() -> None:
     with pytest.raises(ValueError, match="16 tokens are too few"):
-        batch_at(np.arange(16), 1, 0, 1, 16)
+        batch_at(np.arange(16, dtype=np.uint16), 1, 0, 1, 16)

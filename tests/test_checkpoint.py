@@ -54,7 +54,8 @@ def test_a_damaged_one_is_passed_over_and_named(tmp_path: Path, name: str, damag
     else:
         flipped = bytearray(data)
         flipped[len(data) // 2] ^= 1
-        path.write_bytes({"empty": b"", "truncated": data[:-2], "flipped": flipped}[damage])
+        kinds = {"empty": bytearray(), "truncated": data[:-2], "flipped": flipped}
+        path.write_bytes(kinds[damage])
     found, damaged = newest_checkpoint(tmp_path)
     assert found is not None
     assert found.step == 1

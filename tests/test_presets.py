@@ -87,7 +87,7 @@ def test_gpt2_124m_is_gpt2(params: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no preset 'shakespear', .*: gpt2-124m, "):
+    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: gpt2-124m, "):
         preset_file(ROOT / "presets", "shakespear")
 
 

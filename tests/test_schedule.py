@@ -1,5 +1,7 @@
 """The learning rate's shape."""
 
+from itertools import pairwise
+
 import pytest
 
 from gpt.schedule import lr_factor
@@ -19,7 +21,7 @@ def test_cosine_goes_from_the_peak_to_the_final_share() -> None:
     factors = curve("cosine")
     assert factors[10] == 1.0
     assert factors[55] == pytest.approx(0.55)  # half-way: the mean of 1 and 0.1
-    assert all(a > b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a > b for a, b in pairwise(factors[10:]))
     assert lr_factor(100, 100, "cosine", 10, 0.2, 0.1) == pytest.approx(0.1)
 
 
