@@ -58,27 +58,26 @@ _WORDS: dict[str, str] = {
     "elders": """grandmother | grandfather | aunt | uncle | mother | father | sister | brother
         cousin | godmother""",
     "owners": "baker | miller | fisherman | postman | teacher | gardener | tailor | doctor",
-    "animals": """hedgehog | otter | badger | squirrel | mouse | duck | fox | rabbit | frog | owl
-        hen | donkey | mole | beaver | sparrow | tortoise""",
+    "animals": """hedgehog | otter | badger | squirrel | mouse | duck | fox | rabbit | frog
+        owl | hen | donkey | mole | beaver | sparrow | tortoise""",
     "friends": """Pip | Pepper | Biscuit | Moss | Bramble | Nutmeg | Clover | Thimble | Pickle
         Ginger | Puddle | Acorn | Whisker | Dumpling | Tumble | Crumb""",
     "things": """kite | drum | scarf | hat | ball | bell | lantern | basket | parasol | whistle
         cup | box | flute | blanket | bag | book""",
-    "colours": """red | blue | green | yellow | white | black | brown | pink | purple | grey | \
-            golden
-        silver""",
-    "marks": "star | moon | fish | heart | crown | leaf | bird | flower | snail | ship | sun | \
-            bee",
+    "colours": """red | blue | green | yellow | white | black | brown | pink | purple | grey
+        golden | silver""",
+    "marks": """star | moon | fish | heart | crown | leaf | bird | flower | snail | ship | sun
+        bee""",
     "sizes": """small | pretty | lovely | fine | plain | funny | handsome | little | big | tiny
         charming""",
     "traits": """kind | curious | brave | quiet | cheerful | clever | gentle | patient
-        thoughtful | messy | busy | bold | polite | sleepy | shy | jolly | wise
-        hungry | grumpy | careful""",
+        thoughtful | messy | busy | bold | polite | sleepy | shy | jolly | wise | hungry
+        grumpy | careful""",
     "hobbies": """singing songs | painting stones | climbing trees | collecting shells
-        drawing maps | building towers | reading books | planting beans
-        counting stars | baking bread | watching clouds | feeding birds""",
-    "weather": """sunny | windy | rainy | foggy | cloudy | frosty | warm | chilly | breezy | misty
-        bright | mild""",
+        drawing maps | building towers | reading books | planting beans | counting stars
+        baking bread | watching clouds | feeding birds""",
+    "weather": """sunny | windy | rainy | foggy | cloudy | frosty | warm | chilly | breezy
+        misty | bright | mild""",
     "weekdays": "Monday | Tuesday | Wednesday | Thursday | Friday | Saturday | Sunday",
     "parts": "morning | afternoon | evening",
     "spots": """under a bush | behind a barrel | between two stones | inside a hollow log
@@ -86,31 +85,28 @@ _WORDS: dict[str, str] = {
         in an old boot | beside a fence | inside a clay pot | in the tall grass""",
     "nothing": """nothing | only dust | only an old shoe | only a sleepy spider | only cobwebs
         only a spoon | only two feathers""",
-    "highs": """on the roof | on a chimney | on a tall mast | in an apple tree | on a lamp \
-            post""",
+    "highs": "on the roof | on a chimney | on a tall mast | in an apple tree | on a lamp post",
     "tools": "a ladder | a long pole | a rope | a fishing net | a broom | a rake",
     "sights": "a windmill | three cows | an empty cart | a haystack | a sleeping dog",
     "storms": "snow | thunder | a thick fog | heavy rain",
     "shelters": "under a bridge | in a hut | behind a wall | in a hollow tree",
-    "foods": """apple pie | honey cake | plum jam | pea soup | warm bread | almond buns | \
-            pancakes
-        goat cheese | pear pie | oat cakes | cherry tarts | mint tea | buttered toast
-        carrot soup | rice pudding | roasted chestnuts""",
-    "sads": """sad | worried | gloomy | upset | unhappy | miserable | glum | lonely | sorry | \
-            tearful""",
+    "foods": """apple pie | honey cake | plum jam | pea soup | warm bread | almond buns
+        pancakes | goat cheese | pear pie | oat cakes | cherry tarts | mint tea
+        buttered toast | carrot soup | rice pudding | roasted chestnuts""",
+    "sads": """sad | worried | gloomy | upset | unhappy | miserable | glum | lonely | sorry
+        tearful""",
     "glads": "happy | glad | proud | cheerful | pleased | merry | delighted | thankful",
     "very": "very | rather | quite | terribly",
     "dances": """danced a jig | clapped | laughed out loud | sang a song | jumped for joy
         cheered | whistled a tune | spun around | bowed three times""",
     "sing": "sing | speak | eat | laugh | play | sleep",
     "manner": """softly | kindly | quietly | gently | politely | at once | with a smile
-        with a nod | bravely | eagerly | calmly | slowly | shyly
-        clearly | simply | firmly | in a low voice | with a bow""",
-    "went": """walked | ran | hurried | skipped | strolled | wandered | marched | raced | trotted
-        went""",
-    "pace": """merrily | slowly | quickly | alone | barefoot | straight | bravely | lazily | \
-            quietly
-        happily""",
+        with a nod | bravely | eagerly | calmly | slowly | shyly | clearly | simply | firmly
+        in a low voice | with a bow""",
+    "went": """walked | ran | hurried | skipped | strolled | wandered | marched | raced
+        trotted | went""",
+    "pace": """merrily | slowly | quickly | alone | barefoot | straight | bravely | lazily
+        quietly | happily""",
     "came": "came | wandered | strolled | trotted | hopped | shuffled",
     "looked": "looked | searched | peered | peeked | hunted | checked",
     "found": "found | spotted | noticed | discovered | saw",

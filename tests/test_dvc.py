@@ -27,7 +27,7 @@ def test_code_deps_are_the_import_graph(stage: str) -> None:
     listed = {path for path in paths(stage, "deps") if path.endswith(".py")}
     needed = imported_files(module)
     assert listed == needed, (
-        f"stage {stage} of dvc.yaml: add {sorted(needed - listed)}, remove {sorted(listed - needed)}"
+        f"{stage} in dvc.yaml: add {sorted(needed - listed)}, remove {sorted(listed - needed)}"
     )
 
 

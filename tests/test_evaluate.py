@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_unigram_counts() -> None:
 def test_bigram_against_plain_counting() -> None:
     train, val = ids(900), ids(80, seed=2)
     stream = [36, *train.tolist()]
-    pairs = Counter(zip(stream, stream[1:], strict=False))
+    pairs = Counter(pairwise(stream))
     before = Counter(stream[:-1])
     kinds = Counter(a for a, _ in pairs)
     once = sum(c == 1 for c in pairs.values())
@@ -91,7 +92,7 @@ def test_bigram_against_plain_counting() -> None:
         return max(0.0, pairs[a, b] - d) / before[a] + d * kinds[a] / before[a] * unigram
 
     text = [36, *val.tolist()]
-    expected = [-math.log(p(a, b)) for a, b in zip(text, text[1:], strict=False)]
+    expected = [-math.log(p(a, b)) for a, b in pairwise(text)]
     assert bigram_losses(train, val, 36, 37).tolist() == pytest.approx(expected)
 
 

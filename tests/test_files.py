@@ -29,9 +29,14 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with new_folder(path) as new:
         (new / "a").write_text("old")
-    with pytest.raises(RuntimeError), new_folder(path) as new:
-        (new / "a").write_text("half")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with new_folder(path) as new:
+            (new / "a").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert (path / "a").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 

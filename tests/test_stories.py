@@ -21,7 +21,7 @@ from gpt.stories import Grammar, NotAStory, Story, generate, is_story, log_prob,
 from gpt.stories_words import FORMS, RULES
 
 SIZE = 200_000
-SHA256 = "34516b71281f7f68c4573efd3eaaf3ec7518f6fe4b0232ee72eb933639188236"
+SHA256 = "5846ea3166b3bd40bb7fbefd4b5f97275d315b9fd610b660acc38fef16e602b1"
 REFERENCE = re.compile(r"\{(\^?)(?:(\w+)=)?(\w+)(?:\.(\w+))?((?:!\w+)*)\}")
 
 

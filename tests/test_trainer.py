@@ -117,7 +117,8 @@ def test_same_params_same_bits(tmp_path: Path) -> None:
 def test_an_interrupted_run_goes_on_exactly(
     tmp_path: Path, signum: int, optimizer: str, dtype: str, step: int
 ) -> None:
-    options: dict[str, Any] = {"optimizer": optimizer, "dtype": dtype, "dropout": 0.2, "batch_size": 2}
+    options: dict[str, Any] = {"optimizer": optimizer, "dtype": dtype}
+    options |= {"dropout": 0.2, "batch_size": 2}
     whole = make(tmp_path / "whole", **options)
     whole.run()
     with pytest.raises(Interrupted, match=f"stopped after step {step + 1}, saved in") as stopped:
