@@ -7,12 +7,13 @@ tensor, since all copies share the undamaged ones. Shapes: B batch, T time, C ch
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MethodType
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gpt.config import GPTConfig
+from gpt.config import Activation, GPTConfig
 from gpt.model import GPT, Block, KeyValue
 
 Damage = Callable[[GPT], None]
@@ -46,7 +47,7 @@ def faults(config: GPTConfig) -> list[Fault]:
     if config.n_head > 1:
         found += head_faults(config, layers[len(layers) // 2])
     found += attention_faults(config) + block_faults(config) + weight_faults(config)
-    return found + embedding_faults(config) + learning_faults(config) + cache_faults()
+    return found + embedding_faults(config) + learning_faults(config) + cache_faults(config)
 
 
 def bias_faults(config: GPTConfig, layer: int) -> list[Fault]:
@@ -99,13 +100,15 @@ def head_faults(config: GPTConfig, layer: int) -> list[Fault]:
 
 def attention_faults(config: GPTConfig) -> list[Fault]:
     """Queries, keys and values mixed up; scores scaled wrongly; the wrong positions seen."""
-    width, layer = config.n_embd, config.n_layer // 2
-    q, k, v = torch.arange(3 * width).split(width)
+    layer = config.n_layer // 2
+    q, k, v = torch.arange(3 * config.n_embd).view(3, -1)
     qkv = f"h.{layer}.attn.c_attn.weight"
 
     def scaled(factor: float) -> Damage:
         def damage(model: GPT) -> None:
-            for block in model.h:
+            if factor == 1:
+                raise NothingToDamage
+            for block in blocks(model):
                 block.attn.scale *= factor
 
         return damage
@@ -118,7 +121,9 @@ def attention_faults(config: GPTConfig) -> list[Fault]:
             return F.scaled_dot_product_attention(q, k, v, seen, scale=scale)
 
         def damage(model: GPT) -> None:
-            for block in model.h:
+            if config.block_size == 1:
+                raise NothingToDamage
+            for block in blocks(model):
                 block.attn.attend = attend
 
         return damage
@@ -138,7 +143,7 @@ def attention_faults(config: GPTConfig) -> list[Fault]:
 def block_faults(config: GPTConfig) -> list[Fault]:
     """The parts of a block in the wrong form or order."""
     middle, smaller = config.n_layer // 2, config.layer_norm_epsilon / 10
-    wrong = "gelu" if config.activation == "gelu_new" else "gelu_new"
+    wrong: Activation = "gelu" if config.activation == "gelu_new" else "gelu_new"
 
     def norms(change: Callable[[nn.LayerNorm], None]) -> Damage:
         def damage(model: GPT) -> None:
@@ -148,33 +153,33 @@ def block_faults(config: GPTConfig) -> list[Fault]:
 
         return damage
 
-    def activation(name: str) -> Damage:
+    def activation(name: Activation) -> Damage:
         def damage(model: GPT) -> None:
-            for block in model.h:
+            for block in blocks(model):
                 block.mlp.activation = name
 
         return damage
 
     def forward(function: Callable[[Block, Tensor, KeyValue | None], Layer]) -> Damage:
         def damage(model: GPT) -> None:
-            for block in model.h:
-                block.forward = MethodType(function, block)
+            for block in blocks(model):
+                patch(block, "forward", MethodType(function, block))
 
         return damage
 
     def dropout(model: GPT) -> None:
-        model.h[middle].mlp.dropout = 0.1
-        model.h[middle].mlp.training = True
+        blocks(model)[middle].mlp.dropout = 0.1
+        blocks(model)[middle].mlp.training = True
 
     def no_final_norm(model: GPT) -> None:
-        model.ln_f.forward = lambda x: x  # type: ignore[method-assign]
+        patch(model.ln_f, "forward", lambda x: x)
 
     def set_epsilon(norm: nn.LayerNorm) -> None:
         norm.eps = smaller
 
     def unbiased(norm: nn.LayerNorm) -> None:
         factor = (1 - 1 / config.n_embd) ** 0.5
-        norm.forward = lambda x: _normalised(norm, x) * factor  # type: ignore[method-assign]
+        patch(norm, "forward", lambda x: _normalised(norm, x) * factor)
 
     return [
         Fault(f"activation {wrong} instead of {config.activation}", activation(wrong)),
@@ -229,16 +234,16 @@ def embedding_faults(config: GPTConfig) -> list[Fault]:
     def positions(change: Callable[[Tensor], Tensor]) -> Damage:
         def damage(model: GPT) -> None:
             table = model.wpe.weight
-            model.wpe.forward = lambda at: F.embedding(change(at), table)  # type: ignore[method-assign]
+            patch(model.wpe, "forward", lambda at: F.embedding(change(at), table))
 
         return damage
 
     def no_positions(model: GPT) -> None:
-        model.wpe.forward = lambda at: torch.zeros((), dtype=model.wpe.weight.dtype)  # type: ignore[method-assign]
+        patch(model.wpe, "forward", lambda at: torch.zeros((), dtype=model.wpe.weight.dtype))
 
     def scaled_tokens(model: GPT) -> None:
         table = model.wte.weight
-        model.wte.forward = lambda ids: F.embedding(ids, table) * config.n_embd**0.5  # type: ignore[method-assign]
+        patch(model.wte, "forward", lambda ids: F.embedding(ids, table) * config.n_embd**0.5)
 
     def capped(model: GPT) -> None:
         model.lm_head.register_forward_hook(lambda module, args, out: 30 * torch.tanh(out / 30))
@@ -267,22 +272,25 @@ def embedding_faults(config: GPTConfig) -> list[Fault]:
 
 
 def learning_faults(config: GPTConfig) -> list[Fault]:
-    """Right outputs, wrong gradients."""
+    """Right outputs, wrong gradients; a single position has nothing to learn from."""
     middle = config.n_layer // 2
 
     def detached_head(model: GPT) -> None:
         weight = model.lm_head.weight
-        model.lm_head.forward = lambda x: F.linear(x, weight.detach())  # type: ignore[method-assign]
+        patch(model.lm_head, "forward", lambda x: F.linear(x, weight.detach()))
 
     def frozen(model: GPT) -> None:
-        model.h[middle].ln_1.weight.requires_grad_(False)
+        blocks(model)[middle].ln_1.weight.requires_grad_(False)
 
     def halved(model: GPT) -> None:
-        model.h[middle].mlp.c_proj.weight.register_hook(lambda gradient: gradient / 2)
+        weight: Any = blocks(model)[middle].mlp.c_proj.weight
+        weight.register_hook(lambda gradient: gradient / 2)
 
     def detached_stream(model: GPT) -> None:
         model.h[0].register_forward_pre_hook(lambda module, args: (args[0].detach(), *args[1:]))
 
+    if config.block_size < 2:
+        return []
     return [
         Fault("no gradient through the head's weights", detached_head),
         Fault(f"h.{middle}.ln_1.weight frozen", frozen),
@@ -291,12 +299,12 @@ def learning_faults(config: GPTConfig) -> list[Fault]:
     ]
 
 
-def cache_faults() -> list[Fault]:
-    """Right logits, wrong ones from the KV cache."""
+def cache_faults(config: GPTConfig) -> list[Fault]:
+    """Right logits, wrong ones from the KV cache; the shortest contexts never fill one."""
 
     def positions_restart(model: GPT) -> None:
         embed = model.embed
-        model.embed = lambda ids, start: embed(ids, 0)  # type: ignore[method-assign]
+        patch(model, "embed", lambda ids, start: embed(ids, 0))
 
     def cache_lags(model: GPT) -> None:
         extend = model.extend
@@ -305,10 +313,10 @@ def cache_faults() -> list[Fault]:
             logits, grown = extend(ids, cache)
             return logits, cache or grown
 
-        model.extend = stale  # type: ignore[method-assign]
+        patch(model, "extend", stale)
 
     def newest_hidden(model: GPT) -> None:
-        for block in model.h:
+        for block in blocks(model):
             attend = block.attn.attend
 
             def without_newest(
@@ -325,11 +333,23 @@ def cache_faults() -> list[Fault]:
 
             block.attn.attend = without_newest
 
+    if config.block_size < 4:
+        return []
     return [
         Fault("cached positions start at 0 again", positions_restart),
         Fault("the cache forgets new tokens", cache_lags),
         Fault("a cached step does not see its own token", newest_hidden),
     ]
+
+
+def blocks(model: GPT) -> list[Block]:
+    """The blocks, with their type."""
+    return [cast(Block, block) for block in model.h]
+
+
+def patch(module: nn.Module, method: str, replacement: Callable[..., Any]) -> None:
+    """Put a function in the place of a method of this one module."""
+    setattr(module, method, replacement)
 
 
 def tensor_fault(name: str, change: Change) -> Damage:
@@ -385,8 +405,10 @@ def unturned(weight: Tensor) -> Tensor:
 
 def by_layer(model: GPT) -> None:
     """Attention scaled by 1/(layer + 1) where it is not, and not where it is."""
+    if model.config.n_layer == 1:
+        raise NothingToDamage
     inverse = model.config.scale_attn_by_inverse_layer_idx
-    for number, block in enumerate(model.h, start=1):
+    for number, block in enumerate(blocks(model), start=1):
         block.attn.scale *= number if inverse else 1 / number
 
 

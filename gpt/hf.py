@@ -63,10 +63,15 @@ def import_model(
     are widened, exactly. Holds one tensor in memory at a time. Raises UserError.
     """
     config = config_from_hf(read_json(source / "config.json"), source / "config.json")
+    if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
+        raise UserError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab_size}, "
+            f"{source}, get files that belong together"
+        )
     checkpoint = open_checkpoint(source)
     names = match_names(config, checkpoint, source)
     widened = sorted(n for n in names.values() if checkpoint.stored[n].dtype != "F32")
-    files = {path.name: sha256_file(path) for path in sorted(source.iterdir())}
+    files = {path.name: sha256_file(path) for path in sorted(source.iterdir()) if path.is_file()}
     tensors = to_ours(config, checkpoint.read, names)
     write_model(folder, config, tensors, {**provenance, "files": files}, tokenizer)
     return config, widened

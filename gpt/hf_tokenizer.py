@@ -1,7 +1,7 @@
 """Our tokenizers as Hugging Face's, and the way back."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,9 @@ def _read_tokenizer(path: Path) -> Tokenizer:
     if value["pre_tokenizer"] is None and not model["merges"]:
         return Tokenizer("char", tuple(token.encode() for token in _ordinary(vocabulary)))
     _check_rules(value["pre_tokenizer"])
-    merges = (pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"])
+    merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+    if not model.get("ignore_merges"):
+        _check_reachable(vocabulary, merges)
     return _from_merges(vocabulary, merges)
 
 
@@ -126,11 +128,23 @@ def _check_rules(rules: Mapping[str, Any] | None) -> None:
 def _read_pair(path: Path) -> Tokenizer:
     vocabulary = json.loads(path.read_text(encoding="utf-8"))
     lines = (path.parent / MERGES).read_text(encoding="utf-8").split("\n")
-    merges = (line.split(" ") for line in lines if line and not line.startswith("#version"))
+    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    _check_reachable(vocabulary, merges)
     return _from_merges(vocabulary, merges)
 
 
-def _from_merges(vocabulary: Mapping[str, int], merges: Iterable[list[str]]) -> Tokenizer:
+def _check_reachable(vocabulary: dict[str, int], merges: list[list[str]]) -> None:
+    """Without `ignore_merges`, a word that is a token must merge to it, as tiktoken takes it."""
+    known = set(vocabulary)
+    if not all(len(pair) == 2 and known >= {*pair, "".join(pair)} for pair in merges):
+        raise ValueError("its merges are not made of its tokens")
+    model = tokenizers.models.BPE(vocabulary, [(left, right) for left, right in merges])
+    for token in known - {END_OF_TEXT}:
+        if len(model.tokenize(token)) != 1:
+            raise ValueError(f"its merges never make its token {token!r}")
+
+
+def _from_merges(vocabulary: Mapping[str, int], merges: list[list[str]]) -> Tokenizer:
     made = [left + right for left, right in merges]
     ranks = [vocabulary[token] for token in dict.fromkeys(made)]
     if ranks != sorted(ranks):

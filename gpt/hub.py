@@ -1,11 +1,14 @@
 """GPT-2 checkpoints from the Hugging Face Hub, through its own client."""
 
 import os
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from gpt.config import GPT2_SIZES
 from gpt.errors import UserError
+from gpt.files import sha256_file
 from gpt.hf_config import config_from_hf
 from gpt.references import CONFIG, OPTIONAL_FILES
 from gpt.tensor_files import INDEX, PICKLED, PICKLED_INDEX, WEIGHTS, read_index, read_json
@@ -33,8 +36,8 @@ def hub_identity(model: str, revision: str | None) -> tuple[str, str]:
 def download_hub(folder: Path, repository: str, revision: str) -> str:
     """Download the needed files of a model and give the commit. Raises UserError.
 
-    Uses the Hub client's own cache, so a second import needs no network for the files, and an
-    interrupted download resumes.
+    Uses the Hub client's own cache: a second import downloads nothing. A broken connection is taken
+    up where it broke, and a large file that has not the SHA-256 that the Hub announced is refused.
     """
     hub = Hub(repository, revision)
     config = hub.get(CONFIG)
@@ -57,22 +60,31 @@ class Hub:
     def get(self, name: str) -> Path | None:
         """Path of a downloaded file; None if the model has no such file. Raises UserError."""
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            HfHubHTTPError,
-            HTTPError,  # of the HTTP library that the client is built on
-            LocalEntryNotFoundError,
-        )
+        from huggingface_hub import errors, hf_hub_download
+
+        # HTTPError is that of the HTTP library that the client is built on.
+        failures: Any = (errors.HfHubHTTPError, vars(errors)["HTTPError"], OSError, ValueError)
 
         try:
-            return Path(hf_hub_download(self.repository, name, revision=self.revision))
-        except LocalEntryNotFoundError as error:
+            path = Path(hf_hub_download(self.repository, name, revision=self.revision))
+        except errors.LocalEntryNotFoundError as error:
             raise self._unreachable(name, error) from None
-        except EntryNotFoundError:
+        except errors.EntryNotFoundError:
             return None
-        except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+        except failures as error:
             raise self._unreachable(name, error) from None
+        self._check_content(name, path)
+        return path
+
+    def _check_content(self, name: str, path: Path) -> None:
+        # The cache names a large file's bytes by the SHA-256 that the Hub announced.
+        blob = path.resolve()
+        if re.fullmatch("[0-9a-f]{64}", blob.name) and sha256_file(blob) != blob.name:
+            blob.unlink()
+            raise UserError(
+                f"{name} of {self.repository} is not what the Hub announced, {blob}, "
+                "it was removed: run the same command again"
+            )
 
     def _unreachable(self, name: str, error: Exception) -> UserError:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,6 +3,7 @@
 Both read a folder that transformers can load. Shapes: B batch, T time, C channels, V vocabulary.
 """
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class HFJudge:
     def release(self) -> None:
         """Give the model's memory back."""
         self._model = None
+        gc.collect()  # its modules know each other in circles
 
     @torch.inference_mode()
     def run(self, ids: Tensor, dtype: torch.dtype, kernel: Kernel) -> Run:
@@ -72,7 +74,7 @@ class HFJudge:
         """How the names in transformers' own model are accounted for, and its parameters."""
         model = self.model(torch.float32)
         table = name_table(self.config)
-        mapped = {name: transpose for name, transpose in table.values()}
+        mapped = dict(table.values())
         keys, stored = set(model.state_dict()), self.checkpoint.stored
         tied = model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
         return {
@@ -86,8 +88,9 @@ class HFJudge:
 
     def loss(self, ids: Tensor) -> float:
         """The loss in nats per token that transformers itself computes, float32."""
-        with torch.inference_mode():
-            return float(self.model(torch.float32)(ids, labels=ids, use_cache=False).loss)
+        model = self.model(torch.float32)
+        with torch.inference_mode(), quiet_transformers():
+            return float(model(ids, labels=ids, use_cache=False).loss)
 
     def gradients(self, ids: Tensor) -> dict[str, Tensor]:
         """Gradients of the loss in float64, under our names and in our layout."""
@@ -158,15 +161,16 @@ def quiet_transformers() -> Iterator[None]:
     """transformers without its progress bars and remarks."""
     from transformers.utils import logging
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    switch: Any = logging  # without type hints
+    verbosity, bars = switch.get_verbosity(), switch.is_progress_bar_enabled()
+    switch.set_verbosity_error()
+    switch.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        switch.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            switch.enable_progress_bar()
 
 
 def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:

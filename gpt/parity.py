@@ -5,7 +5,7 @@ The same functions, with the same limits, check the model as it is and the model
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -84,7 +84,7 @@ def make_inputs(
     full = config.block_size
     texts = tuple(draw(batch, min(length, full)) for length in lengths)
     wide = (*texts[:-1], texts[-1][:1]) if len(texts) > 1 else texts
-    lesson = draw(batch, min(32, full))
+    lesson = draw(batch, min(32, max(lengths), full))
     prompt = draw(prompts, max(1, min(8, full // 2)))
     return Inputs(texts, wide, lesson, prompt, min(tokens, full - prompt.size(1)), seed)
 
@@ -195,7 +195,7 @@ def computation(
             if witness is not None:
                 witness(f"{kernel}_{label}", index, theirs)
             against = f"{label}, against {kernel}"
-            hidden = max(map(relative, ours.hidden, theirs.hidden))
+            hidden = highest(map(relative, ours.hidden, theirs.hidden))
             yield Check(link, f"stream, {against}", hidden, limit, where)
             off = largest_difference(ours.logits, theirs.logits)
             figure = off / max(float(theirs.logits.abs().max()), TINY)
@@ -218,20 +218,18 @@ def learning(subject: Subject, expected: Expected) -> Iterator[Check]:
     theirs = expected.gradients  # before our model: memory
     model = subject.model(torch.float64)
     torch.autograd.backward(next_token_loss(model(ids), ids))
-    floor = 1e-6 * max(float(gradient.abs().max()) for gradient in theirs.values())
-    gradient, step = 0.0, 0.0
-    for name, parameter in model.named_parameters():
-        if name not in theirs:
-            gradient = step = math.inf
-            continue
-        ours = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        scale = max(float(theirs[name].abs().max()), floor)
-        gradient = max(gradient, largest_difference(ours, theirs[name]) / scale)
-        weights = (parameter.detach(), expected.judge.parameter(name))
-        step = max(step, step_difference(weights, (ours, theirs[name])))
-        parameter.grad = None
-    yield Check(link, "gradients, fp64, relative", gradient, GRADIENT_RELATIVE)
-    yield Check(link, "weights after a step of AdamW, fp64, over lr", step, STEP_RELATIVE)
+    parameters = dict(model.named_parameters())
+    grads = {
+        name: p.grad if p.grad is not None else p.detach() * 0 for name, p in parameters.items()
+    }
+    figure = gradient_difference(grads, theirs)
+    yield Check(link, "gradients, fp64, relative", figure, GRADIENT_RELATIVE)
+    steps = (
+        step_difference((p.detach(), expected.judge.parameter(name)), (grads[name], theirs[name]))
+        for name, p in parameters.items()
+    )
+    name = "weights after a step of AdamW, fp64, over lr"
+    yield Check(link, name, highest(steps), STEP_RELATIVE)
 
 
 def behaviour(subject: Subject, expected: Expected) -> Iterator[Check]:
@@ -279,8 +277,13 @@ def largest_difference(ours: Tensor, theirs: Tensor) -> float:
     if ours.shape != theirs.shape:
         return math.inf
     pairs = zip(pieces(ours), pieces(theirs), strict=True)
-    worst = [float((a.detach() - b).abs().max()) for a, b in pairs]
-    return math.nan if any(map(math.isnan, worst)) else max(worst)
+    return highest(float((a.detach() - b).abs().max()) for a, b in pairs)
+
+
+def highest(values: Iterable[float]) -> float:
+    """The largest value, NaN if there is one: Python's max would hide it."""
+    found = list(values)
+    return math.nan if any(map(math.isnan, found)) else max(found)
 
 
 def disagreement(ours: Tensor, theirs: Tensor) -> float:
@@ -302,11 +305,26 @@ def cache_error(model: GPT, ids: Tensor) -> float:
     whole = model(ids)
     start = ids.size(1) // 2
     logits, cache = model.extend(ids[:, :start], []) if start else (whole[:, 0], [])
-    error = relative(logits, whole[:, max(start - 1, 0)])
+    errors = [relative(logits, whole[:, max(start - 1, 0)])]
     for now in range(start, ids.size(1)):
         logits, cache = model.extend(ids[:, now : now + 1], cache)
-        error = max(error, relative(logits, whole[:, now]))
-    return error
+        errors.append(relative(logits, whole[:, now]))
+    return highest(errors)
+
+
+def gradient_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """The largest difference within a tensor, over that tensor's largest gradient, of all tensors.
+
+    Theirs may have more tensors: biases that we lack. A tensor that has next to no gradient at all
+    (that of a layer that saw one token, say) is measured by the model's largest.
+    """
+    if not ours.keys() <= theirs.keys():
+        return math.inf
+    floor = 1e-6 * max(float(gradient.abs().max()) for gradient in theirs.values())
+    return highest(
+        largest_difference(gradient, theirs[name]) / max(float(theirs[name].abs().max()), floor)
+        for name, gradient in ours.items()
+    )
 
 
 def step_difference(weights: tuple[Tensor, Tensor], gradients: tuple[Tensor, Tensor]) -> float:
@@ -316,11 +334,9 @@ def step_difference(weights: tuple[Tensor, Tensor], gradients: tuple[Tensor, Ten
     """
     if weights[0].shape != weights[1].shape:
         return math.inf
-    worst = 0.0
-    for w1, w2, g1, g2 in zip(*map(pieces, (*weights, *gradients)), strict=True):
-        difference = (adamw_step(w1, g1) - adamw_step(w2, g2)).abs().max()
-        worst = max(worst, float(difference))
-    return worst / ADAMW_LR
+    parts = zip(*map(pieces, (*weights, *gradients)), strict=True)
+    steps = ((adamw_step(w1, g1) - adamw_step(w2, g2)).abs().max() for w1, w2, g1, g2 in parts)
+    return highest(map(float, steps)) / ADAMW_LR
 
 
 def adamw_step(weight: Tensor, gradient: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """GPT-2's forward pass in plain NumPy float64, head by head, position by position.
 
-Slow and obvious, it judges between two fast implementations. It shares no code with either: it reads
-a checkpoint under Hugging Face's names and in Hugging Face's layout, weights (in, out), and follows
-the paper (Radford et al. 2019, section 2.3) and its release (`model.py`).
+Slow and obvious, it judges between two fast implementations. It shares no code with either: it
+reads a checkpoint under Hugging Face's names and in Hugging Face's layout, weights (in, out), and
+follows the paper (Radford et al. 2019, section 2.3) and its release (`model.py`).
 
 Shapes: T time, C channels, H heads, D head size (C = H * D), V vocabulary.
 """
@@ -87,7 +87,7 @@ def score_scale(config: GPTConfig, layer: int) -> float:
 
 def softmax(scores: Array) -> Array:
     """Positive numbers that sum to one, in proportion to exp(scores)."""
-    powers = np.exp(scores - scores.max())
+    powers: Array = np.exp(scores - scores.max())
     return powers / powers.sum()
 
 
@@ -100,18 +100,20 @@ def mlp(config: GPTConfig, read: ReadTensor, x: Array, name: str) -> Array:
 def activation(x: Array, name: str) -> Array:
     """GELU in its tanh form (GPT-2's own), exact GELU, or ReLU."""
     if name == "relu":
-        return np.maximum(x, 0.0)
+        rectified: Array = np.where(x > 0.0, x, 0.0)
+        return rectified
     if name == "gelu":
-        erf = np.array([math.erf(value) for value in (x / math.sqrt(2.0)).ravel()])
-        return 0.5 * x * (1.0 + erf.reshape(x.shape))
-    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + GELU_CUBIC * x * x * x)))
+        below: Array = np.array([math.erf(value / math.sqrt(2.0)) for value in x.ravel()])
+        return 0.5 * x * (1.0 + below.reshape(x.shape))
+    bent: Array = np.tanh(math.sqrt(2.0 / math.pi) * (x + GELU_CUBIC * x * x * x))
+    return 0.5 * x * (1.0 + bent)
 
 
 def layer_norm(config: GPTConfig, read: ReadTensor, x: Array, name: str) -> Array:
     """Every row less its mean, over its standard deviation, then scaled and shifted."""
     mean = x.mean(axis=-1, keepdims=True)
     variance = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
-    normal = (x - mean) / np.sqrt(variance + config.layer_norm_epsilon)
+    normal: Array = (x - mean) / np.sqrt(variance + config.layer_norm_epsilon)
     return normal * weight(read, f"{name}.weight") + weight(read, f"{name}.bias")
 
 

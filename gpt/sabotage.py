@@ -1,5 +1,6 @@
 """Sabotage: every fault of `gpt.faults` is done to a copy, and the chain must notice each."""
 
+import gc
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -26,13 +27,18 @@ def sabotage(subject: Subject, expected: Expected) -> Iterator[Noticed]:
     before = fingerprint(subject.state)
     if broken := next((check for check in examine(subject, expected) if not check.passed), None):
         raise ValueError(f"the undamaged model fails at {broken}")
+    expected.judge.release()
+    gc.freeze()  # what lives now stays, so that collecting each damaged model is quick
     for fault in faults(subject.config):
         try:
             checks = examine(replace(subject, damage=fault.damage), expected)
             found = next((check for check in checks if not check.passed), None)
         except NothingToDamage:
             continue
+        del checks
+        gc.collect()  # a patched model holds itself
         yield Noticed(fault.name, found)
+    gc.unfreeze()
     if fingerprint(subject.state) != before:
         raise ValueError("a fault wrote into the shared weights")
 

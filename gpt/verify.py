@@ -1,4 +1,4 @@
-"""verify_logits, the whole of it: three judges, five links, and the proof that they would notice."""
+"""verify_logits: three judges, five links, and the proof that they would notice a fault."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -25,6 +25,7 @@ from gpt.parity import (
     behaviour,
     computation,
     forward,
+    highest,
     learning,
     make_inputs,
     pieces,
@@ -58,17 +59,17 @@ class Truth:
     layers: dict[str, list[float]] = field(default_factory=dict)  # relative, of the last text
 
     def compare(self, name: str, index: int, run: Run) -> None:
-        """Note how far a run on text number `index` is from the truth, which may have fewer rows."""
+        """Note how far a run on text number `index` is from the truth, which may lack rows."""
         truth = self.runs[index]
         rows = truth.logits.size(0)
         logits = run.logits[:rows]
-        off = sum(
-            float((a - b).square().sum()) for a, b in zip(*map(pieces, (logits, truth.logits)))
-        )
+        pairs = zip(pieces(logits), pieces(truth.logits), strict=True)
+        off = sum(float((a - b).square().sum()) for a, b in pairs)
         self.squares[name] = self.squares.get(name, 0.0) + off
-        self.largest[name] = max(self.largest.get(name, 0.0), relative(logits, truth.logits))
-        pairs = [*zip(run.hidden, truth.hidden, strict=True), (logits, truth.logits)]
-        self.layers[name] = [relative(a[:rows], b) for a, b in pairs]
+        seen = self.largest.get(name, 0.0)
+        self.largest[name] = highest((seen, relative(logits, truth.logits)))
+        streams = [*zip(run.hidden, truth.hidden, strict=True), (logits, truth.logits)]
+        self.layers[name] = [relative(a[:rows], b) for a, b in streams]
 
     def rms(self, name: str) -> float:
         """Root of the mean squared distance of all logits from the truth."""
@@ -76,9 +77,8 @@ class Truth:
 
     def checks(self) -> Iterator[Check]:
         """Link 2 once more: the distance from the truth, ours and transformers'."""
-        yield Check(
-            COMPUTATION, "logits, fp64, against NumPy", self.largest["ours_fp64"], FP64_RELATIVE
-        )
+        largest = self.largest["ours_fp64"]
+        yield Check(COMPUTATION, "logits, fp64, against NumPy", largest, FP64_RELATIVE)
         for label in ("fp32", "fp64"):
             nearer = min(self.rms(f"{kernel}_{label}") for kernel in KERNELS)
             ratio = self.rms(f"ours_{label}") / max(nearer, TINY)

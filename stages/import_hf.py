@@ -44,13 +44,14 @@ def parse_args() -> argparse.Namespace:
 
 def fetch(params: ImportParams, folder: Path) -> dict[str, Any]:
     """Fill `folder` with the files of the chosen model; what to say about their origin."""
+    details: dict[str, Any] = {}
     if params.source == "seeded":
         write_seeded(folder, params.model, params.seed)
         name, details = params.model, {"seed": params.seed}
     elif params.source == "local":
         assert params.path is not None  # the params' own check
         copy_local(folder, Path(params.path))
-        name, details = params.path, {}
+        name = params.path
     else:
         name, revision = hub_identity(params.model, params.revision)
         details = {"revision": download_hub(folder, name, revision)}

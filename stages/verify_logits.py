@@ -17,7 +17,9 @@ def main() -> None:
     params = load_params(args.params).verify_logits
     # What no importer marked as random weights was trained.
     pretrained = load_provenance(args.model).get("pretrained", True)
-    verdict = verify(args.model, args.reference, params, lambda check: print(check_line(check)))
+    verdict = verify(
+        args.model, args.reference, params, lambda check: print(check_line(check), flush=True)
+    )
     for entry in verdict.noticed:
         print(noticed_line(entry))
     with new_folder(args.plots) as plots:

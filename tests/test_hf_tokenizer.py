@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,11 +43,13 @@ def gpt2() -> Tokenizer:
         return Tokenizer.gpt2()
 
 
+BYTES = tuple(bytes([byte]) for byte in range(256))
 MAKERS: dict[str, Callable[[], Tokenizer]] = {
     "bytes": lambda: Tokenizer.train_bpe([], 256),
     "tale-300": lambda: Tokenizer.train_bpe([TALE * 3], 300),
     "ab-300": lambda: few_letters(300),
     "ab-1000": lambda: few_letters(1000),
+    "dead-end": lambda: Tokenizer("bpe", (*BYTES, b"bc", b"ab", b"cd", b"abcd")),
     "gpt2": gpt2,
 }
 Pair = tuple[Tokenizer, transformers.PreTrainedTokenizerFast]
@@ -72,6 +73,18 @@ def test_byte_level_ids_are_equal(byte_level: Pair, text: str) -> None:
     ids = ours.encode(text)
     assert theirs(text)["input_ids"] == ids
     assert theirs.decode(ids) == text
+
+
+def test_a_word_that_no_merge_reaches_is_still_its_token(tmp_path: Path) -> None:
+    ours = MAKERS["dead-end"]()
+    assert ours.encode("abcd abcd") == [259, 32, 97, 256, 100]
+    assert fast(ours)("abcd abcd")["input_ids"] == ours.encode("abcd abcd")
+    write_hf_tokenizer(ours, tmp_path, 64)
+    assert from_hf(tmp_path) == ours
+    to_hf(ours).model.save(str(tmp_path))  # these two files cannot say that
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="its merges never make its token 'abcd'"):
+        from_hf(tmp_path)
 
 
 def test_ids_of_long_words_are_equal(byte_level: Pair) -> None:
@@ -138,7 +151,7 @@ def test_no_tokenizer_files_give_none(tmp_path: Path) -> None:
 def changed(value: dict[str, Any], reason: str) -> dict[str, Any]:
     """A tokenizer.json that is not GPT-2's kind, for the reason that the error names."""
     model, rules = value["model"], value["pre_tokenizer"]
-    merges = model["merges"]
+    merges, unflagged = model["merges"], model | {"ignore_merges": False}
     changes: dict[str, dict[str, Any]] = {
         "WordPiece": {"model": model | {"type": "WordPiece"}},
         "normalizes": {"normalizer": {"type": "NFC"}},
@@ -148,6 +161,7 @@ def changed(value: dict[str, Any], reason: str) -> dict[str, Any]:
         "GPT-2's pattern": {"pre_tokenizer": rules | {"use_regex": False}},
         "order of its ids": {"model": model | {"merges": merges[::-1]}},
         "do not go with": {"model": model | {"merges": merges[:1]}},
+        "made of its tokens": {"model": unflagged | {"merges": [*merges, ["z", "zz"]]}},
         "gaps": {"model": model | {"vocab": model["vocab"] | {"漢": 400}}},
         "last token is not": {
             "model": model | {"vocab": model["vocab"] | {"漢": len(model["vocab"])}}
@@ -168,6 +182,7 @@ def changed(value: dict[str, Any], reason: str) -> dict[str, Any]:
         "GPT-2's pattern",
         "order of its ids",
         "do not go with",
+        "made of its tokens",
         "gaps",
         "last token is not",
         "model",
@@ -185,8 +200,3 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         (tmp_path / "tokenizer.json").write_text(text)
         with pytest.raises(UserError, match="cannot use this tokenizer"):
             from_hf(tmp_path)
-
-
-def test_hugging_face_reads_our_file() -> None:
-    text = to_hf(MAKERS["ab-300"]()).to_str()
-    assert tokenizers.Tokenizer.from_str(text).to_str() == text

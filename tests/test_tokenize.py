@@ -114,6 +114,12 @@ def test_split_by_position_cuts_the_characters(
     assert all(texts(val))
 
 
+def test_split_by_position_counts_exactly(tmp_path: Path) -> None:
+    assert int(10 * (1 - 0.9)) == 0  # what floating point would say
+    train, val = sides(tmp_path, ["0123456789"], split="position", val_fraction=0.9)
+    assert (texts(train), texts(val)) == (["0"], ["123456789"])
+
+
 def test_split_by_position_in_a_large_document(tmp_path: Path) -> None:
     text = "é" * 700_000 + "a" * 700_000
     train, val = sides(tmp_path, [text], split="position", val_fraction=0.25)
@@ -168,7 +174,10 @@ def test_char_knows_the_whole_corpus(tmp_path: Path) -> None:
     assert tokenize(raw(tmp_path, ["ab" * 20 + "漢"]), tmp_path / "o", chosen, 1)["vocab_size"] == 4
 
 
-def test_the_same_bytes_every_time_for_any_number_of_workers(tmp_path: Path) -> None:
+def test_the_same_bytes_every_time_for_any_number_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt.encoding.JOB", 1000)
     documents = [*TALES, "long " * 200_000, " " * 600_000 + "x", "🙂" * 200_000]
     source = raw(tmp_path, documents)
     for workers in (1, 2, 5):

@@ -30,7 +30,9 @@ TALE = (
 )
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 spaces = st.sampled_from("  \n\t\r\x0b\x1c\x85\xa0\u2003\u3000")
-spacious = st.lists(st.one_of(spaces, st.sampled_from("ab1!é'漢🙂s")), max_size=60).map("".join)
+spacious = st.lists(
+    st.one_of(spaces, st.sampled_from([*"ab1!é'漢🙂s", "'re", "'ll"])), max_size=60
+).map("".join)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,7 @@ def test_pieces_give_the_ids_of_the_whole(
 ) -> None:
     pieces = list(safe_pieces(utf8_blocks(text.encode(), block), size))
     assert "".join(pieces) == text
+    assert all(len(piece) >= size for piece in pieces[:-1])
     ids = np.concatenate([np.empty(0, np.uint32), *map(byte_level.encode_piece, pieces)])
     assert ids.tolist() == byte_level._encoding.encode_ordinary(text)
 
@@ -148,6 +151,7 @@ def test_pieces_are_short_where_there_is_space() -> None:
     text = ("word " * 10 + "\n" * 70 + "x") * 20
     assert max(map(len, safe_pieces([text], 16))) <= 70 + 16
     assert len(list(safe_pieces(["a" * 1000], 16))) == 1
+    assert list(safe_pieces([" " * 50, "x y"], 16)) == [" " * 49, " x y"]
 
 
 def test_space_is_what_the_pattern_takes_for_space() -> None:
@@ -194,7 +198,8 @@ def test_training_learns_the_frequent_pairs() -> None:
 
 
 def test_training_on_little_text_gives_fewer_tokens() -> None:
-    assert Tokenizer.train_bpe(["abcabc"], 1000).vocab_size < 300
+    # "abcabc" as a whole is there but once.
+    assert Tokenizer.train_bpe(["abcabc"], 1000).tokens[256:] == (b"ab", b"abc")
     assert Tokenizer.train_bpe([], 1000).vocab_size == 257
 
 
