@@ -106,7 +106,7 @@ def attention_faults(config: GPTConfig) -> list[Fault]:
 
     def scaled(factor: float) -> Damage:
         def damage(model: GPT) -> None:
-            if factor == 1:
+            if factor == 1 or config.block_size == 1:  # softmax of one score is 1
                 raise NothingToDamage
             for block in blocks(model):
                 block.attn.scale *= factor
@@ -405,7 +405,7 @@ def unturned(weight: Tensor) -> Tensor:
 
 def by_layer(model: GPT) -> None:
     """Attention scaled by 1/(layer + 1) where it is not, and not where it is."""
-    if model.config.n_layer == 1:
+    if model.config.n_layer == 1 or model.config.block_size == 1:
         raise NothingToDamage
     inverse = model.config.scale_attn_by_inverse_layer_idx
     for number, block in enumerate(blocks(model), start=1):

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,11 @@ class Hub:
         """Path of a downloaded file; None if the model has no such file. Raises UserError."""
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         from huggingface_hub import errors, hf_hub_download
+        from huggingface_hub.utils import disable_progress_bars, logging
 
+        logging.set_verbosity_error()  # its remarks on retries come before our one line
+        if not sys.stderr.isatty():
+            disable_progress_bars()
         # HTTPError is that of the HTTP library that the client is built on.
         failures: Any = (errors.HfHubHTTPError, vars(errors)["HTTPError"], OSError, ValueError)
 

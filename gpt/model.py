@@ -154,16 +154,16 @@ class GPT(nn.Module):
         return F.dropout(x, self.config.dropout, self.training)
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> None:
-        """GPT-2's initialisation: N(0, 0.02), biases 0, and the layers that write into the
+    def initialise(self, seed: int, std: float = 0.02) -> None:
+        """GPT-2's initialisation: N(0, std), biases 0, and the layers that write into the
         residual stream scaled by 1/sqrt(number of residual layers) (section 2.3)."""
         generator = torch.Generator(device=self.wte.weight.device).manual_seed(seed)
-        residual_std = 0.02 / math.sqrt(2 * self.config.n_layer)
+        residual_std = std / math.sqrt(2 * self.config.n_layer)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
             elif ".ln_" in name or name.startswith("ln_f"):
                 parameter.fill_(1.0)
             else:
-                std = residual_std if name.endswith("c_proj.weight") else 0.02
-                parameter.normal_(0.0, std, generator=generator)
+                writes = name.endswith("c_proj.weight")
+                parameter.normal_(0.0, residual_std if writes else std, generator=generator)

@@ -80,6 +80,7 @@ class TrainParams(Section):
     """The training run."""
 
     seed: Seed
+    init_std: Positive
     steps: Count
     tokens_per_step: Count
     batch_size: Count  # sequences that go through the model at once; the rest accumulates

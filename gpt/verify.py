@@ -202,7 +202,7 @@ def pipeline(verdict: Verdict, folder: Path, reference: Path) -> Iterator[Check]
     model = verdict.subject.model(torch.float32)
     end, count = tokenizer.end_of_text, verdict.inputs.new_tokens
     opening = sample_text_ids(model, [], 8, Sampler(0.0), 0, end)
-    prompt = tokenizer.decode(opening) or "\n"
+    prompt = tokenizer.decode(opening) or tokenizer.decode([0])
     ours = sample_text_ids(model, tokenizer.encode(prompt), count, Sampler(0.0), 0, end)
     with quiet_transformers():
         import transformers

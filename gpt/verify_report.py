@@ -23,8 +23,24 @@ def noticed_line(entry: Noticed) -> str:
     """One line of the table of faults: who noticed, and how far past its limit."""
     if entry.check is None:
         return f"FAIL {entry.fault:48} nobody noticed"
-    loud = number(entry.check.loudness)
-    return f"ok   {entry.fault:48} {entry.check.link:15} {entry.check.name}, {loud} times its limit"
+    check = entry.check
+    loud = f"{number(check.loudness)} times its limit" if check.limit else number(check.figure)
+    return f"ok   {entry.fault:48} {check.link:15} {check.name}: {loud}"
+
+
+def distance_lines(verdict: Verdict) -> list[str]:
+    """Who is how far from the float64 truth, in units of the logits."""
+    truth = verdict.truth
+    names = list(truth.layers) if truth else []
+    return [f"     from the truth  {name:10} {truth.rms(name):.3g}" for name in names if truth]
+
+
+def summary_line(verdict: Verdict) -> str:
+    """The last line: what was checked and how much of it held."""
+    checks, faults = verdict.checks, verdict.noticed
+    held = sum(check.passed for check in checks)
+    noticed = sum(entry.check is not None for entry in faults)
+    return f"{held} of {len(checks)} checks passed, {noticed} of {len(faults)} faults noticed"
 
 
 def number(value: float) -> str:

@@ -28,7 +28,7 @@ def main() -> None:
     data, hashes = load_data(args.tokens, params.model.block_size)
     device = choose_device(params.train.device)
     model = GPT(gpt_config(params.model, data.tokenizer.vocab_size), params.train.attention)
-    model.initialise(params.train.seed)
+    model.initialise(params.train.seed, params.train.init_std)
     provenance = {
         "params": {"model": params.model.model_dump(), "train": params.train.model_dump()},
         "data": hashes,

@@ -8,7 +8,14 @@ from gpt.files import new_folder, write_json
 from gpt.folders import load_provenance
 from gpt.params import load_params
 from gpt.verify import verify
-from gpt.verify_report import check_line, metrics, noticed_line, write_tables
+from gpt.verify_report import (
+    check_line,
+    distance_lines,
+    metrics,
+    noticed_line,
+    summary_line,
+    write_tables,
+)
 
 
 def main() -> None:
@@ -20,8 +27,8 @@ def main() -> None:
     verdict = verify(
         args.model, args.reference, params, lambda check: print(check_line(check), flush=True)
     )
-    for entry in verdict.noticed:
-        print(noticed_line(entry))
+    lines = [*distance_lines(verdict), *map(noticed_line, verdict.noticed), summary_line(verdict)]
+    print("\n".join(lines), flush=True)
     with new_folder(args.plots) as plots:
         write_tables(plots, verdict)
     write_json(args.metrics, metrics(verdict, pretrained))

@@ -128,15 +128,20 @@ def test_an_unnoticed_fault_fails_the_stage(
     assert (values["mutations_total"], values["mutations_detected"]) == (1, 0)
 
 
-def test_faults_are_not_told_but_measured(tmp_path: Path) -> None:
-    """Without the sabotaged model's numbers no fault is found: the chain sees the model alone."""
+def test_faults_are_measured_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain that sees no text and no lesson overlooks what only these can show."""
     subject, expected = rehearsal(Verdict(*subject_and_judge(tmp_path)))
+    names = ("activation gelu instead of gelu_new", "queries and keys swapped")
+    chosen = [fault for fault in faults(subject.config) if fault.name in names]
+    monkeypatch.setattr("gpt.sabotage.faults", lambda config: chosen)
     blind = replace(expected.inputs, texts=(), wide=(), new_tokens=0)
     blind = replace(blind, lesson=blind.lesson[:, :1])
     expected = parity.Expected(expected.judge, blind, remember=True)
-    names = [entry.fault for entry in sabotage(subject, expected) if entry.check is None]
-    assert "activation gelu instead of gelu_new" in names
-    assert "queries and keys swapped" not in names  # its numbers differ on disk, too
+    noticed = {entry.fault: entry.check for entry in sabotage(subject, expected)}
+    assert noticed[names[0]] is None
+    on_disk = noticed[names[1]]  # its numbers differ on disk, too
+    assert on_disk is not None
+    assert on_disk.link == "both ways round"
 
 
 def subject_and_judge(folder: Path) -> tuple[parity.Subject, Any, parity.Inputs]:
@@ -200,7 +205,7 @@ def test_a_trained_model_exported_passes_with_its_tokenizer(
     assert values["pretrained"] is True
     checks = (tmp_path / "plots" / "checks.tsv").read_text()
     assert "texts of transformers' pipeline that differ" in checks
-    assert AutoTokenizer.from_pretrained(exported)("a b").input_ids == tokenizer.encode("a b")
+    assert AutoTokenizer.from_pretrained(exported)("A a").input_ids == tokenizer.encode("A a")
     assert (
         AutoModelForCausalLM.from_pretrained(exported).config.eos_token_id == tokenizer.end_of_text
     )
