@@ -7,17 +7,35 @@ from numpy.typing import NDArray
 
 
 def batch_at(
-    tokens: NDArray[np.unsignedinteger], seed: int, step: int, rows: int, block_size: int
+    tokens: NDArray[np.unsignedinteger],
+    seed: int,
+    step: int,
+    rows: int,
+    block_size: int,
+    separator: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Inputs and targets (rows, block_size) of a step; targets are one token ahead of inputs.
 
     The text is cut into windows, which are dealt out in a new random order in each epoch, from a
-    new random offset. Raises ValueError if `tokens` (n,) is shorter than block_size + 1.
+    new random offset. With a `separator`, each window moves back to where its first document
+    begins, if that is less than a block away, so that no document lacks its beginning. Raises
+    ValueError if `tokens` (n,) is shorter than block_size + 1.
     """
     starts = window_starts(len(tokens), seed, step * rows, rows, block_size)
+    if separator is not None:
+        starts = np.array([document_start(tokens, s, block_size, separator) for s in starts])
     windows = np.stack([tokens[start : start + block_size + 1] for start in starts])
     windows = windows.astype(np.int64)
     return windows[:, :-1], windows[:, 1:]
+
+
+def document_start(
+    tokens: NDArray[np.unsignedinteger], position: int, reach: int, separator: int
+) -> int:
+    """Where the last separator at or before `position` is, or `position` if none is in reach."""
+    before = tokens[max(0, position - reach + 1) : position + 1]
+    found = np.flatnonzero(before == separator)
+    return position - (len(before) - 1 - int(found[-1])) if len(found) else position
 
 
 def windows_per_epoch(n_tokens: int, block_size: int) -> int:

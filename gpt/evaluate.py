@@ -4,7 +4,6 @@ All losses are in nats. N: tokens of the split, B batch, T time, V vocabulary.
 """
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -24,46 +23,54 @@ def token_losses(
     model: nn.Module,
     config: GPTConfig,
     ids: Ids,
-    first: int,
+    separator: int,
     stride: int,
     batch_size: int,
     dtype: str = "float32",
 ) -> Losses:
-    """The loss (N,) of every token of `ids` (N,), each scored once, `first` standing before them.
+    """The loss (N,) of every token of `ids` (N,), each scored once, in its document's context.
 
-    Windows of block_size tokens advance by `stride` and score their last `stride` tokens (the
-    first window scores all of its own), so every token has block_size - stride tokens of context
-    or all that there is. Puts the model into eval mode and back.
+    A document begins after a `separator`, and the first one as if after one. Windows of up to
+    block_size tokens advance through it by `stride` and score their last `stride` tokens (the
+    first window scores all of its own), so that every token sees its document from the beginning,
+    or at least block_size - stride tokens of it. Puts the model into eval mode and back.
     """
     training = model.training
     model.eval()
     device = next(model.parameters()).device
-    stream = np.concatenate(([first], ids)).astype(np.int64)  # what precedes target i is stream[i]
+    stream = np.concatenate(([separator], ids)).astype(np.int64)  # before target i is stream[i]
     losses = np.empty(len(ids))
-    for starts, size, scored in _windows(len(ids), config.block_size, stride, batch_size):
-        rows = torch.from_numpy(np.stack([stream[s : s + size + 1] for s in starts])).to(device)
+    windows = _windows(ids, separator, config.block_size, stride)
+    windows.sort(key=lambda window: window[1] - window[0])  # little padding
+    for i in range(0, len(windows), batch_size):
+        batch = windows[i : i + batch_size]
+        longest = max(stop - start for start, stop, _ in batch)
+        rows = np.zeros((len(batch), longest + 1), np.int64)  # what follows a text cannot change it
+        for row, (start, stop, _) in zip(rows, batch, strict=True):
+            row[: stop - start + 1] = stream[start : stop + 1]
+        inputs = torch.from_numpy(rows).to(device)
         with precision(device, dtype):
-            logits = model(rows[:, :-1])[:, size - scored :]  # (B, scored, V)
-        targets = rows[:, 1 + size - scored :]
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-        for start, row in zip(starts, loss.view(len(starts), -1).cpu().numpy(), strict=True):
-            losses[start + size - scored : start + size] = row
+            logits = model(inputs[:, :-1])  # (B, T, V)
+        loss = F.cross_entropy(logits.float().transpose(1, 2), inputs[:, 1:], reduction="none")
+        for row_loss, (start, stop, scored) in zip(loss.cpu().numpy(), batch, strict=True):
+            losses[scored:stop] = row_loss[scored - start : stop - start]
     model.train(training)
     return losses
 
 
-def _windows(
-    n: int, block_size: int, stride: int, batch_size: int
-) -> Iterator[tuple[list[int], int, int]]:
-    """Batches of equal windows over n targets: their starts, their size, how many each scores."""
-    first = min(n, block_size)
-    yield [0], first, first
-    starts = list(range(stride, n - block_size + 1, stride))
-    for i in range(0, len(starts), batch_size):
-        yield starts[i : i + batch_size], block_size, stride
-    rest = n - (starts[-1] if starts else 0) - first
-    if rest > 0:  # the last window ends where the split ends
-        yield [n - block_size], block_size, rest
+def _windows(ids: Ids, separator: int, block_size: int, stride: int) -> list[tuple[int, int, int]]:
+    """Windows over the targets of each document: start, stop, and the first one that it scores."""
+    ends = np.append(np.flatnonzero(ids == separator) + 1, len(ids)).tolist()
+    out = []
+    begin = 0
+    for end in ends:
+        scored = begin
+        while scored < end:
+            stop = min(end, max(begin + block_size, scored + stride))
+            out.append((max(begin, stop - block_size), stop, scored))
+            scored = stop
+        begin = end
+    return out
 
 
 def uniform_loss(vocab_size: int) -> float:

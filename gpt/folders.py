@@ -6,6 +6,7 @@ Weights are float32 under the names and in the layout of `gpt.model`; a tied hea
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,12 @@ def skeleton(config: GPTConfig, attention: Attention = "fused") -> GPT:
 
 def tensor_shapes(config: GPTConfig) -> dict[str, Shape]:
     """Name and shape of every tensor of the model, in its order, a tied head not repeated."""
-    return {name: tuple(p.shape) for name, p in skeleton(config).named_parameters()}
+    return dict(_shapes(config))
+
+
+@cache
+def _shapes(config: GPTConfig) -> tuple[tuple[str, Shape], ...]:
+    return tuple((name, tuple(p.shape)) for name, p in skeleton(config).named_parameters())
 
 
 def save_model(

@@ -61,12 +61,12 @@ class Hub:
     def get(self, name: str) -> Path | None:
         """Path of a downloaded file; None if the model has no such file. Raises UserError."""
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        from huggingface_hub import errors, hf_hub_download
-        from huggingface_hub.utils import disable_progress_bars, logging
+        from huggingface_hub import errors, hf_hub_download, utils
 
-        logging.set_verbosity_error()  # its remarks on retries come before our one line
+        switch: Any = utils  # without type hints
+        switch.logging.set_verbosity_error()  # its remarks on retries come before our one line
         if not sys.stderr.isatty():
-            disable_progress_bars()
+            switch.disable_progress_bars()
         # HTTPError is that of the HTTP library that the client is built on.
         failures: Any = (errors.HfHubHTTPError, vars(errors)["HTTPError"], OSError, ValueError)
 

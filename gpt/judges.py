@@ -61,8 +61,9 @@ class HFJudge:
 
     def release(self) -> None:
         """Give the model's memory back."""
-        self._model = None
-        gc.collect()  # its modules know each other in circles
+        if self._model is not None:
+            self._model = None
+            gc.collect()  # its modules know each other in circles
 
     @torch.inference_mode()
     def run(self, ids: Tensor, dtype: torch.dtype, kernel: Kernel) -> Run:

@@ -84,6 +84,7 @@ class TrainParams(Section):
     steps: Count
     tokens_per_step: Count
     batch_size: Count  # sequences that go through the model at once; the rest accumulates
+    align_documents: bool
     optimizer: Literal["adamw", "muon"]
     lr: Positive  # AdamW's
     muon_lr: Positive  # of the hidden matrices under 'muon'

@@ -88,7 +88,7 @@ def score_scale(config: GPTConfig, layer: int) -> float:
 def softmax(scores: Array) -> Array:
     """Positive numbers that sum to one, in proportion to exp(scores)."""
     powers: Array = np.exp(scores - scores.max())
-    return powers / powers.sum()
+    return powers / float(powers.sum())
 
 
 def mlp(config: GPTConfig, read: ReadTensor, x: Array, name: str) -> Array:

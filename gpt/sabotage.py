@@ -31,7 +31,7 @@ def sabotage(subject: Subject, expected: Expected) -> Iterator[Noticed]:
     gc.freeze()  # what lives now stays, so that collecting each damaged model is quick
     for fault in faults(subject.config):
         try:
-            checks = examine(replace(subject, damage=fault.damage), expected)
+            checks = examine(replace(subject, damage=fault.damage), expected, fault.skip)
             found = next((check for check in checks if not check.passed), None)
         except NothingToDamage:
             continue

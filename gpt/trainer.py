@@ -138,7 +138,10 @@ class Trainer:
         """Fill in the gradients of the mean loss over the step's tokens; return that loss."""
         params, block_size = self.params, self.model.config.block_size
         rows = params.tokens_per_step // block_size
-        inputs, targets = batch_at(self.data.train, params.seed, self.step, rows, block_size)
+        separator = self.data.tokenizer.end_of_text if params.align_documents else None
+        inputs, targets = batch_at(
+            self.data.train, params.seed, self.step, rows, block_size, separator
+        )
         passes = rows // params.batch_size
         for parameter in self.model.parameters():
             parameter.grad = None

@@ -46,6 +46,21 @@ def test_the_batch_size_does_not_change_the_order() -> None:
     assert (np.concatenate(one_by_one) == np.concatenate(in_tens)).all()
 
 
+def test_windows_begin_where_documents_begin_if_that_is_near() -> None:
+    text = np.ones(1003, dtype=np.uint16)
+    separators = [100, 104, 111, 300, 310, 900]
+    text[separators] = 0
+    plain = window_starts(1003, 1, 0, 61, 16)
+    inputs, targets = batch_at(text, 1, 0, 61, 16, separator=0)
+    for row, start in zip(inputs, plain, strict=True):
+        near = [s for s in separators if start - 16 < s <= start]
+        begin = near[-1] if near else start
+        assert (row == text[begin : begin + 16]).all()
+        assert not near or row[0] == 0
+    assert (inputs[:, 1:] == targets[:, :-1]).all()
+    assert (inputs[:, 0] == 0).sum() > 3
+
+
 @pytest.mark.parametrize("n", [17, 18, 31, 32, 33, 48])
 def test_short_texts_stay_in_bounds(n: int) -> None:
     for step in range(50):

@@ -45,8 +45,9 @@ def run_stage(monkeypatch: pytest.MonkeyPatch, folder: Path, **params: object) -
 def theirs(tmp_path: Path) -> GPT2LMHeadModel:
     """A model of transformers' with every tensor random."""
     torch.manual_seed(1)
-    shape = {"vocab_size": 67, "n_positions": 16, "n_embd": 16, "n_layer": 3, "n_head": 2}
-    model = GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=66, eos_token_id=66)).eval()
+    shape: Any = {"vocab_size": 67, "n_positions": 16, "n_embd": 16, "n_layer": 3, "n_head": 2}
+    model = GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=66, eos_token_id=66))
+    model.train(False)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.uniform_(-0.5, 0.5)

@@ -16,7 +16,9 @@ from gpt.faults import Fault, NothingToDamage, faults, replace_tensor, unturned
 from gpt.folders import load_model, save_model
 from gpt.hf import export_model, import_model
 from gpt.hf_tokenizer import write_hf_tokenizer
+from gpt.judges import HFJudge
 from gpt.model import GPT
+from gpt.params import VerifyParams
 from gpt.parity import Check, highest, largest_difference
 from gpt.sabotage import fingerprint, sabotage
 from gpt.tokenizer import Tokenizer
@@ -40,11 +42,11 @@ def run_stage(
         verify_logits.main()
     finally:
         values = json.loads(out["metrics"].read_text()) if out["metrics"].exists() else {}
-    return values  # type: ignore[no-any-return]
+    return values
 
 
 def verdict_on(model: Path, source: Path) -> Verdict:
-    params = verify.VerifyParams(seed=1, batch_size=2, greedy_prompts=2, greedy_tokens=4)
+    params = VerifyParams(seed=1, batch_size=2, greedy_prompts=2, greedy_tokens=4)
     return verify.verify(model, source, params, lambda check: None)
 
 
@@ -148,7 +150,7 @@ def subject_and_judge(folder: Path) -> tuple[parity.Subject, Any, parity.Inputs]
     model, source = seeded(folder)
     subject = load_subject(model)
     inputs = parity.make_inputs(subject.config, (1, 8), 2, 2, 4, 1)
-    return subject, verify.HFJudge(source), inputs
+    return subject, HFJudge(source), inputs
 
 
 def test_every_fault_leaves_the_shared_weights_alone(tmp_path: Path) -> None:
