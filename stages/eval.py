@@ -91,7 +91,10 @@ def floor_loss(metadata: Path, tokenizer: Tokenizer, val: Ids) -> float | None:
     if known["source"] != "stories" or known["split"] != "document":
         return None
     texts = documents(tokenizer, val, document_spans(val, tokenizer.end_of_text))
-    return -math.fsum(stories.log_prob(text.decode()) for text in texts) / len(val)
+    try:
+        return -math.fsum(stories.log_prob(text.decode()) for text in texts) / len(val)
+    except stories.NotAStory as error:
+        raise UserError(f"{error}, {metadata}, run download and tokenize again") from None
 
 
 def check_floor(metrics: dict[str, float], where: Path) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model
 from transformers.utils import logging
 
-from gpt.config import GPTConfig, count_parameters
+from gpt.config import GPTConfig, count_parameters, gpt2_config
 from gpt.errors import UserError
 from gpt.files import sha256_file
 from gpt.folders import load_model, save_model
@@ -117,6 +117,38 @@ def test_absent_fields_take_the_defaults_and_aliases_their_place() -> None:
     assert (config.n_embd, config.n_head, config.n_layer, config.block_size) == (8, 4, 1, 9)
     with pytest.raises(UserError, match="model_type is missing"):
         config_from_hf({}, HERE)
+
+
+def test_the_published_config_is_understood() -> None:
+    """The fields that the published sizes have between them, old ones included."""
+    published = {
+        "activation_function": "gelu_new",
+        "architectures": ["GPT2LMHeadModel"],
+        "attn_pdrop": 0.1,
+        "bos_token_id": 50256,
+        "embd_pdrop": 0.1,
+        "eos_token_id": 50256,
+        "initializer_range": 0.02,
+        "layer_norm_epsilon": 1e-05,
+        "model_type": "gpt2",
+        "n_ctx": 1024,
+        "n_embd": 1600,
+        "n_head": 25,
+        "n_layer": 48,
+        "n_positions": 1024,
+        "n_special": 0,
+        "output_past": True,
+        "predict_special_tokens": True,
+        "resid_pdrop": 0.1,
+        "summary_activation": None,
+        "summary_first_dropout": 0.1,
+        "summary_proj_to_labels": True,
+        "summary_type": "cls_index",
+        "summary_use_proj": True,
+        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+        "vocab_size": 50257,
+    }
+    assert config_from_hf(published, HERE) == gpt2_config("gpt2-xl")
 
 
 CHOICES = st.fixed_dictionaries(

@@ -33,7 +33,7 @@ def test_committed_params_are_valid() -> None:
         ("train", "optimizer", "sgd", "train.optimizer is 'sgd', input should be 'adamw' or"),
         ("train", "betas", [0.9], "train.betas is [0.9]"),
         ("train", "betas", [0.9, 1.0], "train.betas.1 is 1.0, input should be less than 1"),
-        ("train", "tokens_per_step", 1281, "train.tokens_per_step 1281 is not a multiple of"),
+        ("train", "tokens_per_step", 1345, "train.tokens_per_step 1345 is not a multiple of"),
         ("model", "n_head", 3, "n_head 3 does not divide n_embd 128"),
         ("model", "dropout", 1.0, "model.dropout is 1.0, input should be less than 1"),
         ("tokenize", "vocab_size", 255, "tokenize.vocab_size is 255"),
@@ -41,7 +41,7 @@ def test_committed_params_are_valid() -> None:
         ("download", "source", "url", "source 'url' needs url and sha256"),
         ("download", "source", "path", "source 'path' needs path"),
         ("import_hf", "source", "local", "source 'local' needs path"),
-        ("eval", "stride", 161, "eval.stride 161 is above model.block_size 160"),
+        ("eval", "stride", 169, "eval.stride 169 is above model.block_size 168"),
         ("eval", "prompts", None, "eval.prompts is None, input should be a valid list"),
     ],
 )
