@@ -213,7 +213,32 @@ def test_a_trained_model_exported_passes_with_its_tokenizer(
     )
 
 
-def test_the_published_continuation_is_checked(tmp_path: Path) -> None:
+def test_another_tokenizer_in_the_export_is_noticed(tmp_path: Path) -> None:
+    """The weights are right, but transformers would read and write other characters."""
+    tokenizer = Tokenizer.from_characters(map(chr, range(32, 98)))
+    model, exported = seeded(tmp_path)
+    tokenizer.save(model / "vocabulary.json")
+    write_hf_tokenizer(tokenizer, exported, CONFIG.block_size)
+    subject, judge, inputs = load_subject(model), HFJudge(exported), make_inputs_for(model)
+    verdict = Verdict(subject, judge, inputs)
+    (check,) = verify.pipeline(verdict, model, exported)
+    assert check.passed
+    path = exported / "tokenizer.json"
+    changed = json.loads(path.read_text())
+    letters = {name: i for name, i in changed["model"]["vocab"].items() if len(name) == 1}
+    changed["model"]["vocab"] |= {name: max(letters.values()) - i for name, i in letters.items()}
+    path.write_text(json.dumps(changed))
+    (check,) = verify.pipeline(verdict, model, exported)
+    assert not check.passed
+
+
+def make_inputs_for(model: Path) -> parity.Inputs:
+    return parity.make_inputs(load_subject(model).config, (1, 8), 2, 2, 8, 1)
+
+
+def test_the_published_continuation_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject = load_subject(seeded(tmp_path, {"vocab_size": 50257, "block_size": 32})[0])
     named = tmp_path / "imported"
     assert list(verify.published(subject, named)) == []
@@ -222,6 +247,27 @@ def test_the_published_continuation_is_checked(tmp_path: Path) -> None:
     (check,) = verify.published(subject, named)
     assert check.link == "behaviour"
     assert check.figure > 0  # these are not the published weights
+    right = [373, 1043, 287, 257, 2214, 1474, 262, 16246, 286, 2688, 290, 2688, 27262, 13, 198, 198]
+    monkeypatch.setattr(verify, "sample_text_ids", lambda *args, **kw: [*right, 464, 3290])
+    (check,) = verify.published(subject, named)
+    assert check.figure == 0
+
+
+def test_the_link_that_is_meant_to_notice_does(tmp_path: Path) -> None:
+    """The checks overlap; each of them must be able to notice alone."""
+    noticed = {e.fault: e.check for e in verdict_on(*seeded(tmp_path)).noticed}
+    for fault, link, name in (
+        ("the last layer left out", "structure", "parameters off the closed form"),
+        ("h.1.attn.c_proj not transposed", "computation", "stream, fp32"),
+        ("logits capped at 30", "computation", "logits, fp32"),
+        ("no gradient through the head's weights", "learning", "gradients"),
+        ("h.1.attn.c_attn.bias dropped for the keys alone", "learning", "weights after a step"),
+        ("the cache forgets new tokens", "behaviour", "greedy tokens"),
+    ):
+        check = noticed[fault]
+        assert check is not None
+        assert check.link == link
+        assert check.name.startswith(name)
 
 
 def test_a_checkpoint_trained_by_transformers_passes(tmp_path: Path) -> None:
