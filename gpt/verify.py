@@ -1,17 +1,23 @@
 """verify_logits: three judges, five links, and the proof that they would notice a fault."""
 
 import math
-from collections.abc import Callable, Iterator
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gpt.config import count_parameters
-from gpt.folders import load_model, load_provenance, load_tokenizer
+from gpt.files import write_json
+from gpt.folders import load_model, load_provenance, load_tokenizer, tensor_shapes
 from gpt.generate import Sampler, sample_text_ids
+from gpt.hf import hf_shapes
+from gpt.hf_config import config_to_hf
 from gpt.judges import KERNELS, HFJudge, NumpyJudge, Run, quiet_transformers
 from gpt.params import VerifyParams
 from gpt.parity import (
@@ -34,10 +40,12 @@ from gpt.parity import (
     structure,
 )
 from gpt.sabotage import Noticed, sabotage
+from gpt.tensor_files import WEIGHTS, Shape, write_tensors
 
 STRUCTURE, COMPUTATION, _, BEHAVIOUR, ROUND_TRIP = LINKS
 DISTANCE_RATIO = 2.0  # our distance from the truth over the nearer of transformers' kernels
 BF16_KL_RATIO = 2.0  # our divergence from the truth in bfloat16 over transformers'
+REHEARSED_TOKENS = 2048
 BF16_ARGMAX_RATIO = 2.0  # the same of the share of positions with another likeliest token
 
 # transformers' own test of the published gpt2: what follows [464, 3290], chosen greedily.
@@ -129,7 +137,8 @@ def verify(
         verdict.checks.append(check)
         show(check)
     if all(check.passed for check in verdict.checks):
-        verdict.noticed = list(sabotage(*rehearsal(verdict)))
+        with tempfile.TemporaryDirectory() as small:
+            verdict.noticed = list(sabotage(*rehearsal(verdict, Path(small))))
     return verdict
 
 
@@ -214,10 +223,39 @@ def pipeline(verdict: Verdict, folder: Path, reference: Path) -> Iterator[Check]
     yield Check(ROUND_TRIP, "texts of transformers' pipeline that differ", differ, 0)
 
 
-def rehearsal(verdict: Verdict) -> tuple[Subject, Expected]:
-    """The same subject and judges on short inputs, which every fault is tried on."""
-    config, inputs = verdict.subject.config, verdict.inputs
-    wide_state = {name: tensor.double() for name, tensor in verdict.subject.state.items()}
-    subject = replace(verdict.subject, wide_state=wide_state)
-    short = make_inputs(config, (1, 12), inputs.texts[0].size(0), 2, 4, inputs.seed)
-    return subject, Expected(verdict.judge, short, remember=True)
+def rehearsal(verdict: Verdict, folder: Path) -> tuple[Subject, Expected]:
+    """What every fault is tried on: subject and judge with three blocks and short inputs.
+
+    The first, the middle and the last block and the first REHEARSED_TOKENS of the vocabulary, with
+    the weights that they have: each fault is as large as in the whole, at a tenth of the cost.
+    Writes transformers' side of it into `folder`.
+    """
+    subject, judge, seed = verdict.subject, verdict.judge, verdict.inputs.seed
+    full = subject.config.n_layer
+    kept = sorted({0, full // 2, full - 1})
+    changes: dict[str, Any] = {
+        "n_layer": len(kept),
+        "vocab_size": min(subject.config.vocab_size, REHEARSED_TOKENS),
+    }
+    ours, theirs = replace(subject.config, **changes), replace(judge.config, **changes)
+    write_json(folder / "config.json", config_to_hf(theirs, None))
+    tensors = cut(hf_shapes(theirs), kept, judge.stored)
+    write_tensors(folder / WEIGHTS, hf_shapes(theirs), tensors, {"format": "pt"})
+    state = dict(cut(tensor_shapes(ours), kept, subject.state.__getitem__))
+    wide_state = {name: tensor.double() for name, tensor in state.items()}
+    short = make_inputs(ours, (1, 12), verdict.inputs.texts[0].size(0), 2, 4, seed)
+    expected = Expected(HFJudge(folder), short, remember=True)
+    return Subject(ours, state, wide_state=wide_state), expected
+
+
+def cut(
+    shapes: Mapping[str, Shape], kept: list[int], read: Callable[[str], Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """The leading part of every tensor, block i of `shapes` being block kept[i] of `read`."""
+
+    def number(match: re.Match[str]) -> str:
+        return f"h.{kept[int(match[1])]}."
+
+    for name, shape in shapes.items():
+        whole = read(re.sub(r"\bh\.(\d+)\.", number, name))
+        yield name, whole[tuple(map(slice, shape))].contiguous()

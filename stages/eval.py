@@ -122,7 +122,7 @@ def samples(model: GPT, tokenizer: Tokenizer, params: EvalParams) -> str:
                 if temperature == 0
                 else (f"temperature {temperature}, top-k {params.top_k}, top-p {params.top_p}")
             )
-            told = f"after `{prompt}`" if prompt else "from nothing"
+            told = f"after {prompt!r}" if prompt else "from nothing"
             parts.append(f"## {told}, {how}\n\n```text\n{prompt}{tokenizer.decode(out)}\n```\n")
     return "\n".join(parts)
 

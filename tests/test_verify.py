@@ -132,7 +132,7 @@ def test_an_unnoticed_fault_fails_the_stage(
 
 def test_faults_are_measured_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chain that sees no text and no lesson overlooks what only these can show."""
-    subject, expected = rehearsal(Verdict(*subject_and_judge(tmp_path)))
+    subject, expected = rehearsal(Verdict(*subject_and_judge(tmp_path)), tmp_path)
     names = ("activation gelu instead of gelu_new", "queries and keys swapped")
     chosen = [fault for fault in faults(subject.config) if fault.name in names]
     monkeypatch.setattr("gpt.sabotage.faults", lambda config: chosen)
@@ -172,7 +172,7 @@ def test_a_fault_that_changes_nothing_is_no_fault(tmp_path: Path) -> None:
 
 
 def test_a_damaged_subject_is_not_sabotaged(tmp_path: Path) -> None:
-    subject, expected = rehearsal(Verdict(*subject_and_judge(tmp_path)))
+    subject, expected = rehearsal(Verdict(*subject_and_judge(tmp_path)), tmp_path)
     broken = replace(subject, damage=lambda model: replace_tensor(model, "wte.weight", torch.neg))
     with pytest.raises(ValueError, match="the undamaged model fails"):
         list(sabotage(broken, expected))
@@ -255,7 +255,8 @@ def test_the_published_continuation_is_checked(
 
 def test_the_link_that_is_meant_to_notice_does(tmp_path: Path) -> None:
     """The checks overlap; each of them must be able to notice alone."""
-    noticed = {e.fault: e.check for e in verdict_on(*seeded(tmp_path)).noticed}
+    subject, expected = rehearsal(Verdict(*subject_and_judge(tmp_path)), tmp_path)
+    noticed = {entry.fault: entry.check for entry in sabotage(subject, expected)}
     for fault, link, name in (
         ("the last layer left out", "structure", "parameters off the closed form"),
         ("h.1.attn.c_proj not transposed", "computation", "stream, fp32"),
