@@ -16,6 +16,10 @@ from gpt.runtime import precision
 
 Ids = NDArray[np.unsignedinteger]
 Losses = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+CHUNK = 1 << 24  # training tokens that are counted at once: the split may not fit into memory
+COUNTED = 1 << 27  # training tokens whose pairs are counted: their table must fit as well
 
 
 @torch.inference_mode()
@@ -58,6 +62,14 @@ def token_losses(
     return losses
 
 
+def positions(ids: Ids, separator: int, block_size: int, stride: int) -> Counts:
+    """How many tokens of its document stand before each token (N,) in the window that scores it."""
+    out = np.empty(len(ids), np.int64)
+    for start, stop, scored in _windows(ids, separator, block_size, stride):
+        out[scored:stop] = np.arange(scored - start, stop - start)
+    return out
+
+
 def _windows(ids: Ids, separator: int, block_size: int, stride: int) -> list[tuple[int, int, int]]:
     """Windows over the targets of each document: start, stop, and the first one that it scores."""
     ends = np.append(np.flatnonzero(ids == separator) + 1, len(ids)).tolist()
@@ -89,8 +101,9 @@ def bigram_losses(train: Ids, ids: Ids, first: int, vocab_size: int) -> Losses:
     Absolute discounting, interpolated with the unigram (Ney, Essen and Kneser 1994):
     p(b|a) = max(0, count(ab) - d) / count(a) + d * kinds(a) / count(a) * p(b), kinds(a) being how
     many different tokens follow a, and d = n1 / (n1 + 2 n2) from the pairs seen once and twice.
+    Pairs are counted in the first COUNTED = 2^27 tokens of `train`, p(b) in all of them.
     """
-    pairs, counts = np.unique(_pairs(train, first, vocab_size), return_counts=True)
+    pairs, counts = _count_pairs(train[:COUNTED], first, vocab_size)
     followers = np.bincount(pairs // vocab_size, minlength=vocab_size)
     totals = np.bincount(pairs // vocab_size, weights=counts, minlength=vocab_size)
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
@@ -105,12 +118,34 @@ def bigram_losses(train: Ids, ids: Ids, first: int, vocab_size: int) -> Losses:
     return -np.log(np.where(known, smoothed, unigram))
 
 
+def token_counts(train: Ids, vocab_size: int) -> Counts:
+    """How often each token occurs in `train`, (V,)."""
+    counts = np.zeros(vocab_size, np.int64)
+    for start in range(0, len(train), CHUNK):
+        counts += np.bincount(train[start : start + CHUNK], minlength=vocab_size)
+    return counts
+
+
 def _unigram(train: Ids, vocab_size: int) -> Losses:
-    counts = np.bincount(train, minlength=vocab_size) + 1.0
+    counts = token_counts(train, vocab_size) + 1.0
     return np.asarray(counts / counts.sum(), dtype=np.float64)
 
 
-def _pairs(ids: Ids, first: int, vocab_size: int) -> NDArray[np.int64]:
+def _count_pairs(train: Ids, first: int, vocab_size: int) -> tuple[Counts, Counts]:
+    """The different pairs of `train`, ascending, and how often each occurs."""
+    pairs, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+    for start in range(0, len(train), CHUNK):
+        before = int(train[start - 1]) if start else first
+        chunk = _pairs(train[start : start + CHUNK], before, vocab_size)
+        new, seen = np.unique(chunk, return_counts=True)
+        pairs, place = np.unique(np.concatenate((pairs, new)), return_inverse=True)
+        merged = np.zeros(len(pairs), np.int64)
+        np.add.at(merged, place, np.concatenate((counts, seen)))
+        counts = merged
+    return pairs, counts
+
+
+def _pairs(ids: Ids, first: int, vocab_size: int) -> Counts:
     """Each token (N,) and the one before it as one number."""
     before = np.concatenate(([first], ids[:-1])).astype(np.int64)
     return before * vocab_size + ids.astype(np.int64)
@@ -122,9 +157,8 @@ def blocks(spans: NDArray[np.int64], n_tokens: int, block_size: int) -> NDArray[
     `spans` (documents, 2) are the documents' tokens. Fewer than 20 say nothing about spread.
     """
     if len(spans) >= 20:
-        starts = spans[:, 0].copy()
-        starts[0] = 0
-        return starts
+        starts = np.ascontiguousarray(spans[:, 0], dtype=np.int64)
+        return starts[starts < n_tokens]  # an empty document at the end has no token
     return np.arange(0, n_tokens, block_size, dtype=np.int64)
 
 

@@ -98,12 +98,28 @@ def sample_text_ids(
 
     An empty prompt begins a new text.
     """
+    return sample_texts_ids(model, prompt, 1, n_tokens, sampler, seed, end_of_text)[0]
+
+
+def sample_texts_ids(
+    model: GPT,
+    prompt: list[int],
+    count: int,
+    n_tokens: int,
+    sampler: Sampler,
+    seed: int,
+    end_of_text: int,
+) -> list[list[int]]:
+    """The same for `count` texts side by side."""
     device = model.wte.weight.device
     generator = torch.Generator(device=device).manual_seed(seed)
-    ids = torch.tensor([prompt or [end_of_text]], device=device)
-    out: list[int] = []
+    ids = torch.tensor([prompt or [end_of_text]] * count, device=device)
+    drawn = []
+    ended = torch.zeros(count, dtype=torch.bool, device=device)
     for token in generate(model, ids, n_tokens, sampler, generator):
-        if int(token) == end_of_text:
+        drawn.append(token)
+        ended |= token == end_of_text
+        if ended.all():
             break
-        out.append(int(token))
-    return out
+    rows = torch.stack(drawn, dim=1).tolist()
+    return [row[: row.index(end_of_text)] if end_of_text in row else row for row in rows]

@@ -118,10 +118,11 @@ class EvalParams(Section):
     batch_size: Count
     bootstrap_samples: Count
     prompts: list[str]
-    temperatures: list[NonNegative]
-    top_k: Natural  # 0 turns it off
-    top_p: Annotated[float, Field(gt=0, le=1)]
+    temperatures: list[NonNegative]  # of the samples that nothing truncates; 0: greedy
+    top_k: Natural  # of a sample at temperature 1; 0 turns it off
+    top_p: Annotated[float, Field(gt=0, le=1)]  # of another; 1 turns it off
     sample_tokens: Count
+    sample_count: Count  # samples at temperature 1 that the metrics judge
 
 
 class ImportParams(Section):

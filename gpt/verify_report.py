@@ -1,12 +1,12 @@
 """What verify_logits measured: lines to read, metrics to track and tables to plot."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from gpt.config import count_parameters
-from gpt.files import write_text
+from gpt.files import write_tsv
 from gpt.parity import Check
 from gpt.sabotage import Noticed
 from gpt.verify import Verdict
@@ -118,9 +118,3 @@ def sabotage_row(entry: Noticed) -> tuple[Any, ...]:
 def digits(error: float) -> float:
     """How many decimal digits are right, at most the 17 that a float64 can tell apart."""
     return round(min(17.0, -math.log10(error)) if error > 0 else 17.0, 3)
-
-
-def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table that DVC plots."""
-    lines = ["\t".join(map(str, row)) for row in (columns, *rows)]
-    write_text(path, "\n".join(lines) + "\n")

@@ -25,7 +25,7 @@ COMMANDS = {
     "--plots plots/train --samples samples/train.md --metrics metrics/train.json "
     "--speed-metrics metrics/train_speed.json",
     "eval": "--tokens data/tokens --model models/trained --samples samples/eval.md "
-    "--metrics metrics/eval.json",
+    "--plots plots/eval --metrics metrics/eval.json",
     "import_hf": "--out models/imported --metrics metrics/import_hf.json",
 }
 

@@ -1,0 +1,88 @@
+"""What eval measures on the validation split: the loss of every token, and what it sums up to.
+
+N: tokens of the split. Losses are in nats.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gpt.config import GPTConfig
+from gpt.evaluate import (
+    Counts,
+    Ids,
+    Losses,
+    bigram_losses,
+    blocks,
+    positions,
+    standard_error,
+    token_counts,
+    token_losses,
+    uniform_loss,
+    unigram_losses,
+)
+from gpt.ladder import perplexity
+from gpt.model import GPT
+from gpt.params import EvalParams
+from gpt.tokenizer import Tokenizer
+from gpt.tokens import document_spans
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is known of every token of the split, (N,) each, and of its documents."""
+
+    losses: Losses
+    unigram: Losses
+    bigram: Losses
+    positions: Counts  # how many tokens of its document the model saw before it
+    frequencies: Counts  # how often the same token occurs in the training split
+    spans: Counts  # (documents, 2): where each document's text lies
+    texts: Sequence[bytes]  # (documents,)
+
+    @property
+    def tokens_per_byte(self) -> float:
+        """Tokens of the split, ends of text included, per byte of its text."""
+        return len(self.losses) / sum(map(len, self.texts))
+
+
+def score(model: GPT, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalParams) -> Scored:
+    """The losses of `model` on `val`, and of the baselines that count in `train`."""
+    end, size = tokenizer.end_of_text, tokenizer.vocab_size
+    spans = document_spans(val, end)
+    return Scored(
+        losses=model_losses(model, tokenizer, val, params),
+        unigram=unigram_losses(train, val, size),
+        bigram=bigram_losses(train, val, end, size),
+        positions=positions(val, end, model.config.block_size, stride(model, params)),
+        frequencies=token_counts(train, size)[val],
+        spans=spans,
+        texts=[tokenizer.decode_bytes(val[begin:stop]) for begin, stop in spans],
+    )
+
+
+def model_losses(model: GPT, tokenizer: Tokenizer, val: Ids, params: EvalParams) -> Losses:
+    """The loss (N,) of a model on every token of `val`."""
+    end = tokenizer.end_of_text
+    return token_losses(model, model.config, val, end, stride(model, params), params.batch_size)
+
+
+def stride(model: GPT, params: EvalParams) -> int:
+    """How far the windows advance; the model may have been trained with a shorter context."""
+    return min(params.stride, model.config.block_size)
+
+
+def loss_metrics(scored: Scored, config: GPTConfig, params: EvalParams) -> dict[str, float]:
+    """The losses of metrics/eval.json, in nats per token."""
+    losses = scored.losses
+    starts = blocks(scored.spans, len(losses), config.block_size)
+    loss = float(losses.mean())
+    return {
+        "val_loss": loss,
+        "val_loss_se": standard_error(losses, starts, params.bootstrap_samples, params.seed),
+        "perplexity": perplexity(loss),
+        "bits_per_byte": float(losses.sum()) / math.log(2) / sum(map(len, scored.texts)),
+        "loss_uniform": uniform_loss(config.vocab_size),
+        "loss_unigram": float(scored.unigram.mean()),
+        "loss_bigram": float(scored.bigram.mean()),
+    }
