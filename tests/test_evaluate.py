@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -9,17 +10,24 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gpt import evaluate, stories
 from gpt.config import GPTConfig
 from gpt.evaluate import (
+    Ids,
     bigram_losses,
     blocks,
+    positions,
     standard_error,
+    token_counts,
     token_losses,
     uniform_loss,
     unigram_losses,
 )
 from gpt.model import GPT
+from gpt.tokens import document_spans
+from tests.imports import ROOT
 
+SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
 CONFIG = GPTConfig(vocab_size=37, block_size=16, n_layer=2, n_head=2, n_embd=16)
 
 
@@ -60,6 +68,23 @@ def test_every_token_is_scored_once_with_its_context(
         assert losses[i] == pytest.approx(expected, rel=1e-4, abs=1e-5), i
 
 
+@pytest.mark.parametrize("n", [1, 16, 17, 70, 300])
+@pytest.mark.parametrize("stride", [1, 5, 16])
+@pytest.mark.parametrize("cuts", [(), (0,), (3, 4), (20, 45, 69)])
+def test_windows_score_each_token_once_with_enough_before_it(
+    n: int, stride: int, cuts: tuple[int, ...]
+) -> None:
+    text = ids(n) % 36
+    text[[cut for cut in cuts if cut < n]] = 36
+    windows = evaluate._windows(text, 36, 16, stride)
+    assert sorted(i for _, stop, scored in windows for i in range(scored, stop)) == [*range(n)]
+    starts = [0, *(i + 1 for i in range(n) if text[i] == 36)]
+    for i, position in enumerate(positions(text, 36, 16, stride).tolist()):
+        before = i - max(start for start in starts if start <= i)
+        assert min(before, 16 - stride) <= position <= min(before, 15)
+        assert position == before or before >= 16
+
+
 def test_a_longer_context_helps_and_the_mode_is_put_back(model: GPT) -> None:
     model.train()
     token_losses(model, CONFIG, ids(40), 36, 8, 4)
@@ -73,33 +98,84 @@ def test_uniform() -> None:
     assert uniform_loss(50257) == pytest.approx(10.8249, abs=1e-4)
 
 
-def test_unigram_counts() -> None:
-    train, val = ids(500), ids(50, seed=2)
-    counts = Counter(train.tolist())
-    expected = [-math.log((counts[t] + 1) / (500 + 37)) for t in val.tolist()]
-    assert unigram_losses(train, val, 37).tolist() == pytest.approx(expected)
+def plain_unigram(train: Sequence[int], vocab_size: int) -> Callable[[int], float]:
+    """Add-one smoothed token frequencies, from the formula alone."""
+    counts = Counter(train)
+    return lambda token: (counts[token] + 1) / (len(train) + vocab_size)
 
 
-def test_bigram_against_plain_counting() -> None:
-    train, val = ids(900), ids(80, seed=2)
-    stream = [36, *train.tolist()]
+def plain_bigram(train: Sequence[int], first: int, vocab_size: int) -> Callable[[int, int], float]:
+    """Absolute discounting, from the formula alone."""
+    stream = [first, *train]
     pairs = Counter(pairwise(stream))
     before = Counter(stream[:-1])
     kinds = Counter(a for a, _ in pairs)
-    once = sum(c == 1 for c in pairs.values())
-    twice = sum(c == 2 for c in pairs.values())
+    once = sum(count == 1 for count in pairs.values())
+    twice = sum(count == 2 for count in pairs.values())
     d = once / (once + 2 * twice)
-    singles = Counter(train.tolist())
+    unigram = plain_unigram(train, vocab_size)
 
     def p(a: int, b: int) -> float:
-        unigram = (singles[b] + 1) / (900 + 37)
         if not before[a]:
-            return unigram
-        return max(0.0, pairs[a, b] - d) / before[a] + d * kinds[a] / before[a] * unigram
+            return unigram(b)
+        return max(0.0, pairs[a, b] - d) / before[a] + d * kinds[a] / before[a] * unigram(b)
 
-    text = [36, *val.tolist()]
-    expected = [-math.log(p(a, b)) for a, b in pairwise(text)]
-    assert bigram_losses(train, val, 36, 37).tolist() == pytest.approx(expected)
+    return p
+
+
+def halves(text: str) -> tuple[Ids, Ids, int]:
+    """Nine tenths of a text by characters, the last tenth, and the id of the end of text.
+
+    Some characters may be in the second part alone, as some pairs certainly are.
+    """
+    alphabet = sorted(set(text))
+    stream = np.array([alphabet.index(char) for char in text], np.uint16)
+    cut = len(stream) * 9 // 10
+    return stream[:cut], stream[cut:], len(alphabet)
+
+
+def built_in() -> tuple[Ids, Ids, int]:
+    return halves("\n\n".join(story.text for story in stories.generate(3, 20_000)))
+
+
+def shakespeare() -> tuple[Ids, Ids, int]:
+    if not SHAKESPEARE.is_file():
+        pytest.skip(f"needs {SHAKESPEARE}")
+    return halves(SHAKESPEARE.read_text(encoding="utf-8"))
+
+
+def noise() -> tuple[Ids, Ids, int]:
+    return ids(900), ids(80, seed=2), 36
+
+
+@pytest.mark.parametrize("corpus", [noise, built_in, shakespeare])
+def test_baselines_against_plain_counting(corpus: Callable[[], tuple[Ids, Ids, int]]) -> None:
+    train, val, end = corpus()
+    unigram = plain_unigram(train.tolist(), end + 1)
+    expected = [-math.log(unigram(token)) for token in val.tolist()]
+    assert unigram_losses(train, val, end + 1) == pytest.approx(np.array(expected), rel=1e-12)
+    bigram = plain_bigram(train.tolist(), end, end + 1)
+    expected = [-math.log(bigram(a, b)) for a, b in pairwise([end, *val.tolist()])]
+    assert bigram_losses(train, val, end, end + 1) == pytest.approx(np.array(expected), rel=1e-12)
+
+
+def test_counting_in_chunks_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, val = ids(900), ids(80, seed=2)
+    counts, whole = token_counts(train, 37), bigram_losses(train, val, 36, 37)
+    monkeypatch.setattr(evaluate, "CHUNK", 7)
+    assert np.array_equal(token_counts(train, 37), counts)
+    assert np.array_equal(bigram_losses(train, val, 36, 37), whole)
+
+
+def test_pairs_of_a_huge_split_are_counted_at_its_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two splits that differ in the order of their second half alone."""
+    val, beginning, rest = ids(80, seed=2), ids(90), ids(400, seed=3)
+    one, other = (np.concatenate((beginning, part)) for part in (rest, rest[::-1]))
+    assert not np.array_equal(bigram_losses(one, val, 36, 37), bigram_losses(other, val, 36, 37))
+    monkeypatch.setattr(evaluate, "COUNTED", 90)
+    assert np.array_equal(bigram_losses(one, val, 36, 37), bigram_losses(other, val, 36, 37))
 
 
 def test_bigram_is_a_distribution() -> None:
@@ -126,6 +202,33 @@ def test_standard_error_of_independent_units_is_the_textbooks() -> None:
     expected = losses[::10].std(ddof=1) / math.sqrt(400)
     assert standard_error(losses, starts, 2000, 1) == pytest.approx(expected, rel=0.08)
     assert standard_error(losses, starts, 100, 1) == standard_error(losses, starts, 100, 1)
+
+
+def test_standard_error_of_a_ratio_is_the_delta_methods() -> None:
+    """Long documents are harder here: a mean of their means would have quite another error.
+
+    Cochran 1977, section 6.4: the variance of sum(y) / sum(x) over n units, to first order.
+    """
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(1, 60, size=300)
+    levels = rng.normal(2 + sizes / 30, 0.5)
+    losses = np.repeat(levels, sizes) + rng.normal(0, 0.3, size=sizes.sum())
+    starts = np.cumsum(sizes) - sizes
+    sums = np.array([part.sum() for part in np.split(losses, starts[1:])])
+    residuals = sums - losses.mean() * sizes
+    expected = math.sqrt((residuals**2).sum() / (299 / 300)) / sizes.sum()
+    assert standard_error(losses, starts, 4000, 1) == pytest.approx(expected, rel=0.05)
+    naive = losses.std() / math.sqrt(len(losses))
+    assert naive < 0.4 * expected
+
+
+def test_documents_without_a_token_are_no_units() -> None:
+    text = np.append(np.tile([1, 2, 36], 25), 3)
+    text[:3], text[-4:] = [36, 36, 1], [1, 2, 3, 36]
+    starts = blocks(document_spans(text, 36), len(text), 16)
+    assert starts[:3].tolist() == [0, 1, 2]
+    assert starts[-1] < len(text)
+    assert math.isfinite(standard_error(np.arange(76.0), starts, 50, 1))
 
 
 def test_standard_error_of_one_unit_is_unknown_not_nan() -> None:
