@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from gpt.errors import run_stage
 from gpt.params import read_yaml
+from gpt.tokenizer import Tokenizer
 from stages.preset import overlay
 from tests.imports import ROOT
 from tests.test_tokens import rewrite_header
@@ -110,6 +111,10 @@ def unreachable(folder: Path, params: dict[str, Any]) -> None:
     params["download"].update(source="url", url=url, sha256="0" * 64)
 
 
+def another_vocabulary(folder: Path, params: dict[str, Any]) -> None:
+    Tokenizer.from_characters("abc").save(folder / "models" / "trained" / "vocabulary.json")
+
+
 CASES: dict[str, tuple[str, Change, str]] = {
     "misspelt param": ("train", put("train", lrr=1.0), "did you mean lr?"),
     "heads do not divide": ("train", put("model", n_head=3), "n_head 3 does not divide n_embd 32"),
@@ -141,6 +146,17 @@ CASES: dict[str, tuple[str, Change, str]] = {
         "eval",
         damage("models/trained/vocabulary.json", lambda d: d.replace(b"bpe", b"gpt2")),
         "vocabulary.json",
+    ),
+    "another vocabulary": ("eval", another_vocabulary, "models/trained has another vocabulary"),
+    "damaged metadata": (
+        "eval",
+        damage("data/tokens/metadata.json", lambda d: d[:-9]),
+        "not valid JSON, data/tokens/metadata.json",
+    ),
+    "no provenance": (
+        "eval",
+        lambda f, p: (f / "models" / "trained" / "provenance.json").unlink(),
+        "models/trained/provenance.json",
     ),
     "truncated model": (
         "eval",

@@ -33,19 +33,18 @@ def gazer(tokenizer: Tokenizer) -> GPT:
     width = size + LONGEST
     model = GPT(GPTConfig(size, block_size=LONGEST, n_layer=1, n_head=1, n_embd=width))
     model.initialise(1)
-    attention = model.h[0].get_submodule("attn")
-    query, key, value = attention.get_submodule("c_attn").weight.data.zero_().split(width)
-    positions = torch.arange(size, width)
-    tokens = torch.arange(size)
+    tokens, positions = torch.arange(size), torch.arange(size, width)
     with torch.no_grad():
+        looks = model.get_parameter("h.0.attn.c_attn.weight").zero_()
+        query, key, value = torch.split(looks, width)
         query[positions[1:], positions[:-1]] = 2.0
         key[positions, positions] = 2.0
         value[tokens, tokens] = 1.0
-        attention.get_submodule("c_proj").weight.copy_(torch.eye(width))
-        model.h[0].get_submodule("mlp").get_submodule("c_proj").weight.zero_()
+        model.get_parameter("h.0.attn.c_proj.weight").copy_(torch.eye(width))
+        model.get_parameter("h.0.mlp.c_proj.weight").zero_()
         model.wte.weight.copy_(torch.eye(size, width))
         model.wpe.weight.zero_()[torch.arange(LONGEST), positions] = 1.0
-        model.ln_f.weight.fill_(0.4)
+        model.get_parameter("ln_f.weight").fill_(0.4)
     return model
 
 

@@ -31,7 +31,7 @@ def scored(ids: list[int]) -> Scored:
 
 
 def tale(n: int) -> list[int]:
-    return np.random.default_rng(n).integers(36, size=n).tolist()
+    return [int(token) for token in np.random.default_rng(n).integers(36, size=n)]
 
 
 DOCUMENTS = {
@@ -44,10 +44,12 @@ DOCUMENTS = {
 @pytest.mark.parametrize("ids", DOCUMENTS.values(), ids=DOCUMENTS.keys())
 def test_documents(ids: list[int]) -> None:
     known = scored(ids)
-    expected, document, nats = [], [], []
-    for token, loss in [*zip(ids, known.losses.tolist(), strict=True), (None, 0.0)]:
-        nats += [] if token is None else [loss]
-        if token in (END, None):
+    expected: list[tuple[str | int, ...]] = []
+    document: list[int] = []
+    nats: list[float] = []
+    for i, token in enumerate([*ids, None]):
+        nats += [] if token is None else [float(known.losses[i])]
+        if token is None or token == END:
             text = " ".join(map(str, document)).encode()
             digest = hashlib.sha256(text).hexdigest()[:16]
             expected.append((digest, len(text), len(nats), f"{sum(nats):.6f}"))

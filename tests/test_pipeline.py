@@ -96,9 +96,13 @@ def test_every_output_is_there(done: Path) -> None:
             "perplexity",
             "bits_per_byte",
             "loss_uniform",
+            "loss_initial",
             "loss_unigram",
             "loss_bigram",
             "loss_floor",
+            "sample_repetition",
+            "sample_distinct_2",
+            "sample_valid",
         },
     }
     for stage, keys in promised.items():
@@ -108,8 +112,12 @@ def test_every_output_is_there(done: Path) -> None:
     assert found["loss_floor"] < found["loss_bigram"] < found["loss_unigram"]
     assert found["loss_unigram"] < found["loss_uniform"]
     assert found["loss_floor"] < found["val_loss"]
-    for path in ("plots/train/training.tsv", "samples/train.md", "samples/eval.md"):
-        assert (done / path).stat().st_size > 100
+    initial = json.loads((done / "metrics" / "train.json").read_text())["initial_loss"]
+    assert found["loss_initial"] == pytest.approx(initial, rel=0.01)  # of a part, in bfloat16
+    tables = ("documents", "position", "frequency", "ladder")
+    paths = ["plots/train/training.tsv", *(f"plots/eval/{name}.tsv" for name in tables)]
+    for path in (*paths, "samples/train.md", "samples/eval.md"):
+        assert (done / path).stat().st_size > 80
     provenance = json.loads((done / "models/trained/provenance.json").read_text())
     assert set(provenance) == {"params", "data", "versions", "machine"}
     assert run(done, "git", "status", "--porcelain") == ""
@@ -133,7 +141,9 @@ def test_a_train_parameter_reruns_train_and_what_follows(done: Path, tmp_path: P
     changed = json.loads(run(folder, "dvc", "params", "diff", "--json"))
     assert changed["params.yaml"] == {"train.steps": {"old": 20, "new": 15, "diff": -5}}
     run(folder, "dvc", "plots", "diff")
-    assert "Gradient norm" in (folder / "dvc_plots" / "index.html").read_text()
+    page = (folder / "dvc_plots" / "index.html").read_text()
+    for title in ("Gradient norm", "Ladder", "Loss by position", "Loss by frequency"):
+        assert f'"{title}"' in page
 
 
 def test_experiments_run_and_queue(done: Path, tmp_path: Path) -> None:

@@ -31,11 +31,11 @@ def reciter(text: str) -> GPT:
     model.initialise(1)
     with torch.no_grad():
         for name in ("attn", "mlp"):
-            model.h[0].get_submodule(name).get_submodule("c_proj").weight.zero_()
+            model.get_parameter(f"h.0.{name}.c_proj.weight").zero_()
         model.wte.weight.copy_(torch.eye(size))
         model.wpe.weight.zero_()
         model.wpe.weight[torch.arange(len(ids)), ids] = 100.0
-        model.ln_f.weight.fill_(9.0)
+        model.get_parameter("ln_f.weight").fill_(9.0)
     return model
 
 
@@ -98,11 +98,9 @@ def test_texts_side_by_side_end_each_on_its_own(babbler: GPT) -> None:
 
 
 def test_every_batch_has_its_own_chance(babbler: GPT) -> None:
-    few = sample_metrics(babbler, TOKENIZER, params(sample_count=6, batch_size=6), False)
-    same = sample_metrics(babbler, TOKENIZER, params(sample_count=6, batch_size=1), False)
-    one = sample_metrics(babbler, TOKENIZER, params(sample_count=1, batch_size=1), False)
-    assert few["sample_distinct_2"] > 0.9 * one["sample_distinct_2"]
-    assert same["sample_distinct_2"] > 0.9 * one["sample_distinct_2"]
+    """Six batches of one text: were they alike, five sixths of the pairs would be repetitions."""
+    found = sample_metrics(babbler, TOKENIZER, params(sample_count=6, batch_size=1), False)
+    assert found["sample_distinct_2"] > 0.9
 
 
 def test_the_ways_of_sampling_stand_alone() -> None:
