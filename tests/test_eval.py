@@ -15,7 +15,8 @@ from gpt.folders import save_model
 from gpt.model import GPT
 from gpt.params import read_yaml
 from gpt.tokenizer import Tokenizer
-from stages import download, eval, tokenize
+from stages import download, tokenize
+from stages import eval as eval_stage
 from stages.preset import overlay
 from tests.imports import ROOT
 from tests.test_bad_input import COMMANDS, contents, stage
@@ -72,7 +73,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     monkeypatch.setattr("sys.argv", ["eval", *COMMANDS["eval"].split()])
-    run_stage(eval.main)
+    run_stage(eval_stage.main)
     metrics: dict[str, float] = json.loads(Path("metrics/eval.json").read_text())
     return metrics
 
