@@ -1,7 +1,5 @@
 """Figures about text, and a model that recites."""
 
-import math
-
 import pytest
 import torch
 
@@ -126,4 +124,5 @@ def test_the_page_has_a_text_for_each_prompt_and_way() -> None:
     assert titles[-1] == "## after 'One day', top-p 0.95"
     line = "repetition 0.333, distinct-1 0.333, distinct-2 0.400"
     assert f"{titles[0]}\n\n{line}\n\n```text\n{text}\n```\n" in page
-    assert math.isclose(repetition([text]), 1 / 3)
+    line = "repetition 0.000, distinct-1 0.500, distinct-2 0.667"  # of what the model said
+    assert f"{titles[-1]}\n\n{line}\n\n```text\nOne day a boy. a boy.\n```\n" in page
