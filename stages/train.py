@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gpt.config import GPTConfig
 from gpt.errors import UserError, run_stage
 from gpt.files import new_folder, write_json, write_text
 from gpt.folders import save_model
-from gpt.model import GPT
-from gpt.params import ModelParams, Params, load_params
+from gpt.initial import initial_model, origin
+from gpt.params import Params, load_params
 from gpt.runtime import choose_device, code_hashes, machine, set_determinism, versions
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import open_tokens
@@ -27,11 +26,10 @@ def main() -> None:
     set_determinism(params.train.deterministic)
     data, hashes = load_data(args.tokens, params.model.block_size)
     device = choose_device(params.train.device)
-    model = GPT(gpt_config(params.model, data.tokenizer.vocab_size), params.train.attention)
-    model.initialise(params.train.seed, params.train.init_std)
+    model = initial_model(args.init, params.model, params.train, data.tokenizer)
     provenance = {
         "params": {"model": params.model.model_dump(), "train": params.train.model_dump()},
-        "data": hashes,
+        "data": hashes | origin(args.init),
         "versions": versions(),
         "machine": machine(device),
     }
@@ -48,7 +46,8 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    for name in ("tokens", "checkpoints", "out", "plots", "samples", "metrics", "speed-metrics"):
+    paths = ("init", "tokens", "checkpoints", "out", "plots", "samples", "metrics", "speed-metrics")
+    for name in paths:
         parser.add_argument(f"--{name}", type=Path, required=True)
     return parser.parse_args()
 
@@ -65,10 +64,6 @@ def load_data(folder: Path, block_size: int) -> tuple[Data, dict[str, str]]:
         )
     hashes = {"train": train.sha256, "val": val.sha256, "tokenizer": tokenizer.sha256}
     return Data(train.tokens, val.tokens, tokenizer), hashes
-
-
-def gpt_config(params: ModelParams, vocab_size: int) -> GPTConfig:
-    return GPTConfig(vocab_size=vocab_size, **params.model_dump())
 
 
 def metrics(trainer: Trainer, params: Params) -> dict[str, float | int]:

@@ -15,7 +15,16 @@ import pytest
 
 from tests.imports import ROOT
 
-COPIED = ("gpt", "stages", "presets", "dvc.yaml", "params.yaml", ".dvc/config", ".gitignore")
+COPIED = (
+    "gpt",
+    "stages",
+    "presets",
+    "models/scratch",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc/config",
+    ".gitignore",
+)
 ENV = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -68,6 +77,14 @@ def hashes(folder: Path) -> Mapping[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_training_needs_the_import_only_where_it_starts_from_it(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    assert "import_hf" not in run(folder, "dvc", "dag", "--dot", "train")
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("init_from: scratch", "init_from: imported"))
+    assert '"import_hf" -> "train"' in run(folder, "dvc", "dag", "--dot", "train")
 
 
 @pytest.fixture(scope="module")
