@@ -67,6 +67,9 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    pairs = (line.partition(":") for line in reversed(lines))  # the first processor's come last
+    of = {key.strip(): value.strip() for key, _, value in pairs}
+    numbers = "/".join(of.get(key, "?") for key in ("cpu family", "model", "stepping"))
     # The instruction sets choose the kernels: two processors of one name may differ in them.
-    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{of.get('model name', platform.machine())} ({numbers}), {capability}"
