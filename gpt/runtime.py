@@ -2,8 +2,11 @@
 
 import os
 import platform
+import shlex
+import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -53,6 +56,27 @@ def machine(device: torch.device) -> dict[str, str | int]:
     """What of the machine can change the last bits of a floating-point result."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": device.type, "kind": kind, "threads": torch.get_num_threads()}
+
+
+def circumstances() -> dict[str, str | bool | None]:
+    """When, where and from which revision this process runs: what must not decide its result."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "command": shlex.join(sys.orig_argv),
+        "revision": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": None if changes is None else changes != "",
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints, None without git or outside a repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def code_hashes() -> dict[str, str]:

@@ -13,7 +13,14 @@ from gpt.files import new_folder, write_json, write_text
 from gpt.folders import save_model
 from gpt.initial import initial_model, origin
 from gpt.params import Params, load_params
-from gpt.runtime import choose_device, code_hashes, machine, set_determinism, versions
+from gpt.runtime import (
+    choose_device,
+    circumstances,
+    code_hashes,
+    machine,
+    set_determinism,
+    versions,
+)
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import open_tokens
 from gpt.trainer import Data, Trainer
@@ -22,6 +29,7 @@ from gpt.trainer import Data, Trainer
 def main() -> None:
     """Read params and tokens, train, and write the model, its curves, samples and metrics."""
     args = parse_args()
+    around = circumstances()
     params = load_params(args.params)
     set_determinism(params.train.deterministic)
     data, hashes = load_data(args.tokens, params.model.block_size)
@@ -40,15 +48,17 @@ def main() -> None:
     write_samples(args.samples, trainer)
     save_model(args.out, model, provenance, data.tokenizer)
     write_json(args.speed_metrics, speed(trainer))
+    write_json(args.circumstances, around)
     write_json(args.metrics, metrics(trainer, params))
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    paths = ("init", "tokens", "checkpoints", "out", "plots", "samples", "metrics", "speed-metrics")
-    for name in paths:
+    for name in ("init", "tokens", "checkpoints", "out", "plots", "samples", "metrics"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--speed-metrics", type=Path, required=True, help="no hash depends on it")
+    parser.add_argument("--circumstances", type=Path, required=True, help="nor on this")
     return parser.parse_args()
 
 

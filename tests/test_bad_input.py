@@ -24,7 +24,7 @@ COMMANDS = {
     "train": f"--init {ROOT / 'models' / 'scratch'} --tokens data/tokens --checkpoints checkpoints "
     "--out models/trained "
     "--plots plots/train --samples samples/train.md --metrics metrics/train.json "
-    "--speed-metrics metrics/train_speed.json",
+    "--speed-metrics metrics/train_speed.json --circumstances metrics/train_circumstances.json",
     "eval": "--tokens data/tokens --model models/trained --samples samples/eval.md "
     "--metrics metrics/eval.json",
     "import_hf": "--out models/imported --metrics metrics/import_hf.json",

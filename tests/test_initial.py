@@ -80,7 +80,15 @@ def project(
 
 
 def run_train(monkeypatch: pytest.MonkeyPatch, init: Path) -> dict[str, float]:
-    outputs = ("checkpoints", "out", "plots", "samples", "metrics", "speed-metrics")
+    outputs = (
+        "checkpoints",
+        "out",
+        "plots",
+        "samples",
+        "metrics",
+        "speed-metrics",
+        "circumstances",
+    )
     paths = [part for name in outputs for part in (f"--{name}", f"made/{name}")]
     monkeypatch.setattr(
         "sys.argv", ["train", "--init", str(init), "--tokens", "data/tokens", *paths]
