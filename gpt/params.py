@@ -80,6 +80,7 @@ class TrainParams(Section):
     """The training run."""
 
     seed: Seed
+    init_from: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]  # a name in models/, or 'scratch'
     init_std: Positive
     steps: Count
     tokens_per_step: Count
@@ -108,6 +109,15 @@ class TrainParams(Section):
     sample_prompt: str
     sample_tokens: Count
     checkpoint_every: Count
+
+    @model_validator(mode="after")
+    def _does_not_start_from_its_own_result(self) -> "TrainParams":
+        if self.init_from in ("trained", "exported"):
+            raise ValueError(
+                f"init_from {self.init_from!r} is made by this very run; copy models/trained to "
+                "another name in models/ to go on from it"
+            )
+        return self
 
 
 class EvalParams(Section):

@@ -2,8 +2,11 @@
 
 import os
 import platform
+import shlex
+import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,6 +58,27 @@ def machine(device: torch.device) -> dict[str, str | int]:
     return {"device": device.type, "kind": kind, "threads": torch.get_num_threads()}
 
 
+def circumstances() -> dict[str, str | bool | None]:
+    """When, where and from which revision this process runs: what must not decide its result."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "command": shlex.join(sys.orig_argv),
+        "revision": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": None if changes is None else changes != "",
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints, None without git or outside a repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
 def code_hashes() -> dict[str, str]:
     """SHA-256 of the source of every module of `gpt` that is loaded."""
     modules = {name: module for name, module in sys.modules.items() if name.startswith("gpt.")}
@@ -67,6 +91,9 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    pairs = (line.partition(":") for line in reversed(lines))  # the first processor's come last
+    of = {key.strip(): value.strip() for key, _, value in pairs}
+    numbers = "/".join(of.get(key, "?") for key in ("cpu family", "model", "stepping"))
     # The instruction sets choose the kernels: two processors of one name may differ in them.
-    return f"{names[0] if names else platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{of.get('model name', platform.machine())} ({numbers}), {capability}"

@@ -8,13 +8,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from gpt.config import GPTConfig
 from gpt.errors import UserError, run_stage
 from gpt.files import new_folder, write_json, write_text
 from gpt.folders import save_model
-from gpt.model import GPT
-from gpt.params import ModelParams, Params, load_params
-from gpt.runtime import choose_device, code_hashes, machine, set_determinism, versions
+from gpt.initial import initial_model, origin
+from gpt.params import Params, load_params
+from gpt.runtime import (
+    choose_device,
+    circumstances,
+    code_hashes,
+    machine,
+    set_determinism,
+    versions,
+)
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import open_tokens
 from gpt.trainer import Data, Trainer
@@ -23,15 +29,15 @@ from gpt.trainer import Data, Trainer
 def main() -> None:
     """Read params and tokens, train, and write the model, its curves, samples and metrics."""
     args = parse_args()
+    around = circumstances()
     params = load_params(args.params)
     set_determinism(params.train.deterministic)
     data, hashes = load_data(args.tokens, params.model.block_size)
     device = choose_device(params.train.device)
-    model = GPT(gpt_config(params.model, data.tokenizer.vocab_size), params.train.attention)
-    model.initialise(params.train.seed, params.train.init_std)
+    model = initial_model(args.init, params.model, params.train, data.tokenizer)
     provenance = {
         "params": {"model": params.model.model_dump(), "train": params.train.model_dump()},
-        "data": hashes,
+        "data": hashes | origin(args.init),
         "versions": versions(),
         "machine": machine(device),
     }
@@ -42,14 +48,17 @@ def main() -> None:
     write_samples(args.samples, trainer)
     save_model(args.out, model, provenance, data.tokenizer)
     write_json(args.speed_metrics, speed(trainer))
+    write_json(args.circumstances, around)
     write_json(args.metrics, metrics(trainer, params))
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    for name in ("tokens", "checkpoints", "out", "plots", "samples", "metrics", "speed-metrics"):
+    for name in ("init", "tokens", "checkpoints", "out", "plots", "samples", "metrics"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--speed-metrics", type=Path, required=True, help="no hash depends on it")
+    parser.add_argument("--circumstances", type=Path, required=True, help="nor on this")
     return parser.parse_args()
 
 
@@ -65,10 +74,6 @@ def load_data(folder: Path, block_size: int) -> tuple[Data, dict[str, str]]:
         )
     hashes = {"train": train.sha256, "val": val.sha256, "tokenizer": tokenizer.sha256}
     return Data(train.tokens, val.tokens, tokenizer), hashes
-
-
-def gpt_config(params: ModelParams, vocab_size: int) -> GPTConfig:
-    return GPTConfig(vocab_size=vocab_size, **params.model_dump())
 
 
 def metrics(trainer: Trainer, params: Params) -> dict[str, float | int]:

@@ -22,9 +22,10 @@ Change = Callable[[Path, dict[str, Any]], None]
 COMMANDS = {
     "download": "--out data/raw --cache cache --metrics metrics/download.json",
     "tokenize": "--raw data/raw --out data/tokens --metrics metrics/tokenize.json",
-    "train": "--tokens data/tokens --checkpoints checkpoints --out models/trained "
+    "train": f"--init {ROOT / 'models' / 'scratch'} --tokens data/tokens --checkpoints checkpoints "
+    "--out models/trained "
     "--plots plots/train --samples samples/train.md --metrics metrics/train.json "
-    "--speed-metrics metrics/train_speed.json",
+    "--speed-metrics metrics/train_speed.json --circumstances metrics/train_circumstances.json",
     "eval": "--tokens data/tokens --model models/trained --samples samples/eval.md "
     "--plots plots/eval --metrics metrics/eval.json",
     "import_hf": "--out models/imported --metrics metrics/import_hf.json",

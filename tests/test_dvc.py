@@ -36,7 +36,8 @@ def test_every_path_is_on_the_command_line(stage: str) -> None:
     given = {a for a in arguments(stage) if "/" in a and not a.startswith("checkpoints/")}
     data = {p for p in paths(stage, "deps", "outs", "metrics") if not p.endswith(".py")}
     inside = {a for a in given if any(a.startswith(f"{p}/") for p in data)}  # a folder of a dep
-    beside = {a for a in given if a.endswith("_speed.json")}  # timing belongs to no hash
+    free = ("_speed.json", "_circumstances.json")  # time and place belong to no hash
+    beside = {a for a in given if a.endswith(free)}
     assert given - inside - beside == data
 
 

@@ -23,7 +23,7 @@ def test_committed_params_are_valid() -> None:
     ("section", "key", "value", "said"),
     [
         ("train", "lrr", 1.0, "train.lrr is not a parameter, did you mean lr?"),
-        ("train", "colour", 1, "train.colour is not a parameter, known here: seed, init_std"),
+        ("train", "colour", 1, "train.colour is not a parameter, known here: seed, init_from"),
         ("train", "lr", "fast", "train.lr is 'fast', input should be a valid number"),
         ("train", "lr", float("nan"), "train.lr is nan"),
         ("train", "lr", -1.0, "train.lr is -1.0, input should be greater than 0"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -10,12 +11,28 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import transformers
+from torch.nn import functional as F
 
+from gpt.params import load_params
+from gpt.tokenizer import Tokenizer
+from gpt.tokens import document_spans, open_tokens
 from tests.imports import ROOT
 
-COPIED = ("gpt", "stages", "presets", "dvc.yaml", "params.yaml", ".dvc/config", ".gitignore")
+COPIED = (
+    "gpt",
+    "stages",
+    "presets",
+    "models/scratch",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc/config",
+    ".gitignore",
+)
 ENV = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -68,6 +85,14 @@ def hashes(folder: Path) -> Mapping[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_training_needs_the_import_only_where_it_starts_from_it(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    assert "import_hf" not in run(folder, "dvc", "dag", "--dot", "train")
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("init_from: scratch", "init_from: imported"))
+    assert '"import_hf" -> "train"' in run(folder, "dvc", "dag", "--dot", "train")
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +213,39 @@ def test_killed_in_training_it_resumes_to_the_same_bytes(done: Path, tmp_path: P
     assert hashes(folder / "samples")["train.md"] == hashes(done / "samples")["train.md"]
     metrics = "metrics/train.json"
     assert (folder / metrics).read_bytes() == (done / metrics).read_bytes()
+
+
+@torch.no_grad()
+def their_nats(pipeline: Any, text: str, block_size: int, stride: int) -> tuple[float, int]:
+    """transformers' summed loss over a text, and its tokens, in strided windows.
+
+    Its own tokenizer and model; every window is as full as the text allows, as in our evaluation.
+    """
+    ids = pipeline.tokenizer(text).input_ids
+    stream = torch.tensor([pipeline.tokenizer.bos_token_id, *ids])
+    total, scored = 0.0, 0
+    while scored < len(stream) - 1:
+        stop = min(len(stream) - 1, max(block_size, scored + stride))
+        start = max(0, stop - block_size)
+        logits = pipeline.model(stream[None, start:stop]).logits[0]
+        losses = F.cross_entropy(logits, stream[start + 1 : stop + 1], reduction="none")
+        total, scored = total + float(losses[scored - start :].sum()), stop
+    return total, scored
+
+
+def test_perplexity_through_transformers_is_ours(done: Path) -> None:
+    tokens, models = done / "data" / "tokens", done / "models"
+    params = load_params(done / "params.yaml")
+    tokenizer = Tokenizer.load(tokens / "vocabulary.json")
+    val = open_tokens(tokens / "val.bin").tokens
+    spans = document_spans(val, tokenizer.end_of_text)
+    texts = [tokenizer.decode(val[start:end]) + "<|endoftext|>" for start, end in spans]
+    texts[-1] = texts[-1].removesuffix("<|endoftext|>")  # it stands between documents
+    speak = transformers.pipeline("text-generation", model=str(models / "exported"))
+    found = [their_nats(speak, t, params.model.block_size, params.eval.stride) for t in texts]
+    nats, count = (sum(column) for column in zip(*found, strict=True))
+    metrics = json.loads((done / "metrics" / "eval.json").read_text())
+    assert count == len(val)
+    assert math.exp(nats / count) == pytest.approx(metrics["perplexity"], rel=1e-5)
+    longest = max(len(tokenizer.encode(text)) for text in texts)
+    assert longest > params.model.block_size  # so that windows were strided

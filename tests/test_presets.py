@@ -1,6 +1,7 @@
 """Every preset is valid, and switching between presets leaves nothing of the last one behind."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def params(tmp_path: Path) -> Path:
 
 def test_the_promised_presets_are_there() -> None:
     promised = ("shakespeare-char", "shakespeare-nanogpt", "shakespeare-bpe", "gpt2-124m", "tiny")
-    assert {*promised, "stories"} <= set(NAMES)
+    assert {*promised, "stories", "finetune-gpt2-shakespeare"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,8 +87,18 @@ def test_gpt2_124m_is_gpt2(params: Path) -> None:
     assert got.train.tokens_per_step == 524_288
 
 
+def test_the_finetuning_preset_continues_gpt2_itself(params: Path) -> None:
+    apply(params, "finetune-gpt2-shakespeare")
+    got = load_params(params)
+    assert (got.train.init_from, got.tokenize.kind) == ("imported", "gpt2")
+    assert (got.import_hf.source, got.import_hf.model) == ("hub", "gpt2")
+    shape = GPTConfig(vocab_size=50257, **got.model.model_dump())
+    longer = replace(shape, block_size=1024)
+    assert count_parameters(longer) == 124_439_808
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: gpt2-124m, "):
+    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: finetune-gpt2-shakespeare, "):
         preset_file(ROOT / "presets", "shakespear")
 
 

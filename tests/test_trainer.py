@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from gpt.batches import windows_per_epoch
 from gpt.config import GPTConfig
 from gpt.errors import Interrupted, UserError
 from gpt.model import GPT
@@ -45,6 +47,7 @@ def make(
     kind: type[Trainer] = Trainer,
     dropout: float = 0.0,
     identity: dict[str, Any] | None = None,
+    tokens: int = 2400,
     **changes: Any,
 ) -> Trainer:
     tokenizer = Tokenizer.from_characters(TEXT)
@@ -53,7 +56,7 @@ def make(
     params = train_params(**changes)
     model = GPT(config, params.attention)
     model.initialise(params.seed)
-    data = Data(ids[:2400], ids[2400:], tokenizer)
+    data = Data(ids[:tokens], ids[2400:], tokenizer)
     return kind(model, params, data, folder, identity or {"run": 1})
 
 
@@ -110,6 +113,24 @@ def test_same_params_same_bits(tmp_path: Path) -> None:
     assert state(other)["weights"] != state(runs[0])["weights"]
 
 
+MATRIX: dict[str, Any] = {"dropout": 0.2, "batch_size": 2, "tokens": 420}
+
+
+def interrupted_and_whole(
+    folder: Path, step: int, signum: int, **options: Any
+) -> tuple[Trainer, Trainer]:
+    """A run that a real signal stopped after `step` and that went on, and one left in peace."""
+    whole = make(folder / "whole", **options)
+    whole.run()
+    with pytest.raises(Interrupted, match=f"stopped after step {step + 1}, saved in") as stopped:
+        make(folder / "parts", stopping_at(step, signum), **options).run()
+    assert stopped.value.signum == signum
+    parts = make(folder / "parts", **options)
+    parts.run()
+    assert parts.steps_here == 23 - step - 1
+    return parts, whole
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -117,16 +138,28 @@ def test_same_params_same_bits(tmp_path: Path) -> None:
 def test_an_interrupted_run_goes_on_exactly(
     tmp_path: Path, signum: int, optimizer: str, dtype: str, step: int
 ) -> None:
-    options: dict[str, Any] = {"optimizer": optimizer, "dtype": dtype}
-    options |= {"dropout": 0.2, "batch_size": 2}
-    whole = make(tmp_path / "whole", **options)
-    whole.run()
-    with pytest.raises(Interrupted, match=f"stopped after step {step + 1}, saved in") as stopped:
-        make(tmp_path / "parts", stopping_at(step, signum), **options).run()
-    assert stopped.value.signum == signum
-    parts = make(tmp_path / "parts", **options)
-    parts.run()
-    assert parts.steps_here == 23 - step - 1
+    """With dropout, two accumulated passes, several epochs, validation and samples between."""
+    parts, whole = interrupted_and_whole(
+        tmp_path, step, signum, optimizer=optimizer, dtype=dtype, **MATRIX
+    )
+    assert state(parts) == state(whole)
+
+
+def test_the_matrix_crosses_an_epoch_within_a_step() -> None:
+    rows, windows = SMALL["tokens_per_step"] // 16, windows_per_epoch(MATRIX["tokens"], 16)
+    assert 10 * rows < windows * 2 < 22 * rows  # between the interruptions
+    assert windows % rows
+    assert rows // MATRIX["batch_size"] == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of the compiler's own modules
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_an_interrupted_compiled_run_goes_on_exactly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = MATRIX | {"optimizer": "muon", "dtype": "bfloat16", "compile": True}
+    parts, whole = interrupted_and_whole(tmp_path, 10, signal.SIGTERM, **options)
+    assert "going on without" not in capsys.readouterr().out
     assert state(parts) == state(whole)
 
 

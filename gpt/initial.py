@@ -1,0 +1,64 @@
+"""The model that training starts from: drawn from the seed, or an existing model folder."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gpt.config import GPTConfig
+from gpt.errors import UserError
+from gpt.files import sha256_file
+from gpt.folders import load_config, load_model, load_tokenizer, model_from_state
+from gpt.model import GPT
+from gpt.params import ModelParams, TrainParams
+from gpt.tensor_files import WEIGHTS
+from gpt.tokenizer import Tokenizer
+
+
+def initial_model(
+    source: Path, shape: ModelParams, train: TrainParams, tokenizer: Tokenizer
+) -> GPT:
+    """A new model if `source` is a file (models/scratch), else the one in that model folder.
+
+    A folder's model takes its dropout, and a shorter context if wanted, from `shape`; the rest of
+    it and the tokenizer must agree. Raises UserError.
+    """
+    if not source.is_file():
+        check_fits(source, shape, tokenizer)
+        return adapted(load_model(source), shape, train).train()
+    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **shape.model_dump()), train.attention)
+    model.initialise(train.seed, train.init_std)
+    return model
+
+
+def origin(source: Path) -> dict[str, str]:
+    """The hash of the weights that training starts from, if it does not start from scratch."""
+    return {} if source.is_file() else {"initial_weights": sha256_file(source / WEIGHTS)}
+
+
+def check_fits(source: Path, shape: ModelParams, tokenizer: Tokenizer) -> None:
+    """Raises UserError if the model in `source` has another shape or another vocabulary."""
+    config, own = load_config(source), load_tokenizer(source)
+    for name in ("n_layer", "n_head", "n_embd", "bias"):
+        found, wanted = getattr(config, name), getattr(shape, name)
+        if found != wanted:
+            raise UserError(f"model.{name} is {wanted}, {source} has {found}, set it to that")
+    if shape.block_size > config.block_size:
+        raise UserError(
+            f"model.block_size is {shape.block_size}, {source} has {config.block_size} positions, "
+            "set it to that or less"
+        )
+    if tokenizer.vocab_size != config.vocab_size or (own and own.sha256 != tokenizer.sha256):
+        raise UserError(
+            f"the text's vocabulary ({tokenizer.kind}, {tokenizer.vocab_size} ids) is not that of "
+            f"{source} ({own.kind if own else 'unknown'}, {config.vocab_size} ids), tokenize the "
+            "text as the model's was"
+        )
+
+
+def adapted(model: GPT, shape: ModelParams, train: TrainParams) -> GPT:
+    """The same model with its first positions only, with dropout, with the wanted attention."""
+    config = replace(model.config, block_size=shape.block_size, dropout=shape.dropout)
+    state = {name: p.detach() for name, p in model.named_parameters()}
+    state["wpe.weight"] = state["wpe.weight"][: shape.block_size].clone()
+    return model_from_state(config, state, train.attention, torch.float32)
