@@ -21,7 +21,7 @@ RUNGS = {
 }
 
 
-def initial_model(provenance: Mapping[str, Any], config: GPTConfig) -> GPT | None:
+def untrained_model(provenance: Mapping[str, Any], config: GPTConfig) -> GPT | None:
     """The model as it was before its first step, or None where it did not begin from a seed."""
     train = provenance.get("params", {}).get("train", {})
     if train.get("init_from", "scratch") != "scratch" or not {"seed", "init_std"} <= train.keys():

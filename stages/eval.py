@@ -7,7 +7,7 @@ from gpt.errors import UserError, run_stage
 from gpt.eval_tables import write_tables
 from gpt.files import new_folder, write_json, write_text
 from gpt.folders import load_model, load_provenance
-from gpt.ladder import check_floor, floor_loss, initial_model, ladder_lines, rungs
+from gpt.ladder import check_floor, floor_loss, ladder_lines, rungs, untrained_model
 from gpt.params import load_params
 from gpt.runtime import choose_device, set_determinism
 from gpt.samples import sample_metrics, samples_page
@@ -33,7 +33,7 @@ def main() -> None:
     if (floor := floor_loss(metadata, scored.texts, len(val))) is not None:
         check_floor(metrics["val_loss"], floor, args.tokens)
         metrics["loss_floor"] = floor
-    if (initial := initial_model(load_provenance(args.model), model.config)) is not None:
+    if (initial := untrained_model(load_provenance(args.model), model.config)) is not None:
         losses = model_losses(initial.to(device), tokenizer, val, params.eval)
         metrics["loss_initial"] = float(losses.mean())
     grammar = metadata.get("source") == "stories"

@@ -10,7 +10,7 @@ from gpt import stories
 from gpt.config import GPTConfig
 from gpt.corpora import open_corpus
 from gpt.errors import UserError
-from gpt.ladder import check_floor, floor_loss, initial_model, ladder_lines, perplexity, rungs
+from gpt.ladder import check_floor, floor_loss, ladder_lines, perplexity, rungs, untrained_model
 from gpt.model import GPT
 from gpt.params import Params, parse_params, read_yaml
 from gpt.raw import write_raw
@@ -41,8 +41,8 @@ def trained_from(**changes: object) -> dict[str, object]:
 def test_the_initial_model_is_the_one_that_training_began_with() -> None:
     began = GPT(CONFIG)
     began.initialise(5, 0.3)
-    remade = initial_model(trained_from(), CONFIG)
-    again = initial_model(trained_from(init_from="scratch"), CONFIG)
+    remade = untrained_model(trained_from(), CONFIG)
+    again = untrained_model(trained_from(init_from="scratch"), CONFIG)
     for model in (remade, again):
         assert model is not None
         for name, parameter in began.named_parameters():
@@ -55,7 +55,7 @@ def test_the_initial_model_is_the_one_that_training_began_with() -> None:
 def test_a_model_that_did_not_begin_from_a_seed_has_no_initial_one(
     provenance: dict[str, object],
 ) -> None:
-    assert initial_model(provenance, CONFIG) is None
+    assert untrained_model(provenance, CONFIG) is None
 
 
 def preset(name: str) -> Params:
@@ -74,7 +74,7 @@ def test_an_untrained_model_guesses(name: str, tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(tmp_path / "tokens" / "vocabulary.json")
     val = open_tokens(tmp_path / "tokens" / "val.bin").tokens
     config = GPTConfig(vocab_size=tokenizer.vocab_size, **params.model.model_dump())
-    model = initial_model({"params": {"train": params.train.model_dump()}}, config)
+    model = untrained_model({"params": {"train": params.train.model_dump()}}, config)
     assert model is not None
     loss = float(model_losses(model, tokenizer, val, params.eval).mean())
     assert loss == pytest.approx(math.log(tokenizer.vocab_size), rel=0.05)
