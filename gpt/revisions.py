@@ -113,7 +113,7 @@ class Run:
         except Exception:  # each kind of cache and remote has its own; unknown is all that it means
             return None
         known = json.loads(text)
-        return {**known["versions"], **known["machine"]}
+        return known.get("versions", {}) | known.get("machine", {})
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -187,7 +187,8 @@ def side(repo: Repo, names: str) -> list[Run]:
 
 def other_seeds(repo: Repo, run: Run, beside: Sequence[Run]) -> list[Run]:
     """What differs from `run` in nothing but the seed: DVC experiments and the runs `beside`."""
-    experiments = (Run(repo, repo.scm.get_ref(str(ref))) for ref in exp_refs(repo.scm))
+    refs = sorted(map(str, exp_refs(repo.scm)))
+    experiments = (Run(repo, repo.scm.get_ref(ref)) for ref in refs)
     found: list[Run] = []
     for other in (*beside, *experiments):
         if (

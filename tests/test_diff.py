@@ -22,6 +22,7 @@ from gpt.compare import (
 from gpt.errors import UserError, run_stage
 from stages import diff
 from tests.imports import ROOT
+from tests.test_dvc import STAGES, paths
 from tests.test_pipeline import ENV, commit, run
 
 DOCUMENTS = 30
@@ -80,7 +81,7 @@ def test_the_interval_of_single_runs_covers_the_truth() -> None:
         b = Documents(keys, sizes, sizes, sizes * (hard - 0.03 + rng.normal(0, 0.1, size=40)))
         found = difference(pair([a], [b]))
         assert not found.seeds
-        assert found.high - found.low < 0.08  # the documents' own scatter cancels out
+        assert found.high - found.low < 0.15  # the documents' own scatter cancels out
         covered += found.low <= -0.03 <= found.high
     assert 0.91 <= covered / 300 <= 0.985
 
@@ -233,7 +234,6 @@ BRANCHES = {
     "chars": ("kind: bpe", "kind: char"),
     "elsewhere": ("seed: 1, documents", "seed: 2, documents"),
     "stride": ("stride: 32", "stride: 16"),
-    "few": ("documents: 50", "documents: 19"),
 }
 
 
@@ -376,7 +376,6 @@ def test_another_tokenizer_is_compared_in_bits_per_byte(toy: Path, compare: Comp
     ("revision", "said"),
     [
         ("elsewhere", "other validation documents, 0 in common of 50 and 50"),
-        ("few", "other validation documents, 19 in common of 50 and 19"),
         ("stride", "eval.stride differs, so the losses are not measured alike"),
     ],
 )
@@ -395,6 +394,8 @@ def test_other_versions_are_not_the_codes_fault(toy: Path, compare: Compare) -> 
 
 def test_the_last_commit_against_the_workspace(copy: Path, compare: Compare) -> None:
     same = compare(copy)
+    assert (copy / "metrics/eval_speed.json").exists()  # which is shown nowhere
+    assert set(same) == {"compare", "loss", "seeds", "verdict"}
     assert same["compare"] == ["HEAD → workspace"]
     assert same["verdict"] == [
         "cannot tell: params and code are the same, and so is every document's loss"
@@ -463,7 +464,7 @@ def spoiled(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = shutil.copytree(toy, tmp_path_factory.mktemp("spoiled") / "toy", symlinks=True)
     documents = folder / "plots/eval/documents.tsv"
     lines = documents.read_text().splitlines(keepends=True)
-    changes = {
+    changes: dict[str, Callable[[], object]] = {
         "bare": lambda: shutil.rmtree(folder / "metrics"),
         "damaged": lambda: documents.write_text("".join([*lines[:6], "x\n", *lines[7:]])),
         "mixed": lambda: documents.write_text("".join(lines[:-5])),
@@ -506,8 +507,7 @@ def test_make_diff_takes_the_revisions(toy: Path) -> None:
     assert blocks(done.stdout)["compare"] == ["main, seed-2 → good-1, good-2"]
 
 
-def test_dvcs_own_tables_are_clean(toy: Path) -> None:
-    assert "seconds" not in run(toy, "dvc", "metrics", "diff", "main", "good-1")
-    columns = ("--drop", "Created|State|Executor")
-    shown = run(toy, "dvc", "exp", "show", "--only-changed", *columns, "--csv")
-    assert shown.splitlines()[0].split(",")[2:] == ["typ", "val_loss", "train.seed", "train.loss"]
+def test_timing_is_in_none_of_dvcs_tables() -> None:
+    metrics = {path for stage in STAGES for path in paths(stage, "metrics")}
+    assert "metrics/eval.json" in metrics
+    assert not [path for path in metrics if "_speed" in path]
