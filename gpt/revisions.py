@@ -112,7 +112,7 @@ class Run:
             text = DVCFileSystem(rev=rev).read_text(PROVENANCE)
         except Exception:  # each kind of cache and remote has its own; unknown is all that it means
             return None
-        known = json.loads(text)
+        known: dict[str, dict[str, Any]] = json.loads(text)
         return known.get("versions", {}) | known.get("machine", {})
 
     @cached_property
