@@ -126,11 +126,12 @@ def test_a_deviation_known_on_one_side_serves_both() -> None:
 def test_documents_are_paired_by_hash_and_occurrence() -> None:
     names = ["a" * 16, "b" * 16, "a" * 16, *(f"{i:016x}" for i in range(20))]
     rows = [(name, 10, 3, 1.0 + i) for i, name in enumerate(names)]
+    rows.append(("c" * 16, 0, 0, 0.0))  # an empty document at the end of the split
     a = parse_documents(table(rows), "a")
     b = parse_documents(table([*rows[3:], rows[1], rows[0], rows[2]]), "b")
     pairs = pair([a], [b])
     assert np.array_equal(pairs.a, pairs.b)
-    assert len(pairs.sizes) == 23
+    assert len(pairs.sizes) == 24
 
 
 def test_the_unit_follows_the_tokens() -> None:
@@ -162,6 +163,10 @@ def test_other_documents_and_too_few_are_refused() -> None:
         (lambda t: t[:-2], "cut short in line 3"),
         (lambda t: t.split("\n")[0] + "\n", "cut short"),
         (lambda t: "", "line 1"),
+        (
+            lambda t: t.replace("\t4\t", "\t0\t").replace("\t7\t", "\t0\t"),
+            "no document has a token",
+        ),
         (lambda t: t.replace("2.5", "nan"), "line 3 is damaged"),
         (lambda t: t.replace("2.5", "-2.5"), "line 3 is damaged"),
         (lambda t: t.replace("\t7\t", "\t-7\t"), "line 3 is damaged"),
