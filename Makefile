@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.ready
 export PROMPT ?=
+A = HEAD
+B = workspace
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
@@ -52,9 +54,8 @@ sample: $(READY) ## let models/trained speak: make sample PROMPT="One day"
 preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny
 	@python -m stages.preset $(NAME)
 
-diff: $(READY) ## what changed since the last commit, in params and in metrics
-	@dvc params diff
-	@dvc metrics diff
+diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace
+	@python -m stages.diff "$(A)" "$(B)"
 
 lock: ## write requirements.txt anew from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock

@@ -194,15 +194,21 @@ def load_params(path: Path) -> Params:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping as DVC reads it (YAML 1.2: `3e-4` is a number). Raises UserError."""
     try:
-        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(f"no parameters, {path}, run in the project's folder") from None
     except UnicodeDecodeError as error:
         raise UserError(f"not UTF-8 at byte {error.start}, {path}, save it as UTF-8") from None
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """A YAML mapping that was already read from `where`. Raises UserError."""
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"not valid YAML, {path}, {str(error) or 'nested too deeply'}") from None
+        raise UserError(f"not valid YAML, {where}, {str(error) or 'nested too deeply'}") from None
     if not isinstance(value, dict):
-        raise UserError(f"not a mapping of sections, {path}, restore it with git checkout {path}")
+        raise UserError(f"not a mapping of sections, {where}, restore it with git checkout {where}")
     return value
 
 
