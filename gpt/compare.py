@@ -17,7 +17,7 @@ from gpt.errors import UserError
 Floats = NDArray[np.float64]
 
 COLUMNS = ("document", "bytes", "tokens", "nats")
-FEWEST = 20  # fewer documents say nothing about their spread
+FEWEST = 20  # as in gpt.scores, which needs torch
 DRAWS = 10_000
 
 

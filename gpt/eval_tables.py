@@ -29,16 +29,12 @@ def write_tables(folder: Path, scored: Scored, ladder: Sequence[tuple[str, float
 
 
 def document_rows(scored: Scored) -> list[Row]:
-    """Each document's fingerprint, bytes, tokens and loss, in the order of the split.
-
-    The end of text after a document counts as its last token; the last document has none.
-    """
-    sizes = np.diff(np.append(scored.spans[:, 0], len(scored.losses)))
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    nats = np.bincount(owner, weights=scored.losses, minlength=len(sizes))
+    """Fingerprint, bytes, tokens and loss of each text that runs are compared on, in order."""
+    tokens = np.bincount(scored.owners, minlength=len(scored.units))
+    nats = np.bincount(scored.owners, weights=scored.losses, minlength=len(scored.units))
     return [
         (hashlib.sha256(text).hexdigest()[:16], len(text), int(size), number(loss))
-        for text, size, loss in zip(scored.texts, sizes, nats, strict=True)
+        for text, size, loss in zip(scored.units, tokens, nats, strict=True)
     ]
 
 

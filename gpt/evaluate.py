@@ -151,17 +151,6 @@ def _pairs(ids: Ids, first: int, vocab_size: int) -> Counts:
     return before * vocab_size + ids.astype(np.int64)
 
 
-def blocks(spans: NDArray[np.int64], n_tokens: int, block_size: int) -> NDArray[np.int64]:
-    """Where the units that the bootstrap draws begin: documents, or blocks if those are few.
-
-    `spans` (documents, 2) are the documents' tokens. Fewer than 20 say nothing about spread.
-    """
-    if len(spans) >= 20:
-        starts = np.ascontiguousarray(spans[:, 0], dtype=np.int64)
-        return starts[starts < n_tokens]  # an empty document at the end has no token
-    return np.arange(0, n_tokens, block_size, dtype=np.int64)
-
-
 def standard_error(losses: Losses, starts: NDArray[np.int64], samples: int, seed: int) -> float:
     """Standard error of the mean loss per token, by a bootstrap that draws whole units.
 

@@ -7,13 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from gpt.config import GPTConfig
 from gpt.evaluate import (
     Counts,
     Ids,
     Losses,
     bigram_losses,
-    blocks,
     positions,
     standard_error,
     token_counts,
@@ -27,6 +28,9 @@ from gpt.params import EvalParams
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import document_spans
 
+FEWEST = 20  # fewer documents say nothing about their spread
+PIECE = 1000  # bytes
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -39,6 +43,8 @@ class Scored:
     frequencies: Counts  # how often the same token occurs in the training split
     spans: Counts  # (documents, 2): where each document's text lies
     texts: Sequence[bytes]  # (documents,)
+    units: Sequence[bytes]  # the texts that the bootstrap draws and that runs are compared on
+    owners: Counts  # which of `units` each token belongs to, ascending
 
     @property
     def tokens_per_byte(self) -> float:
@@ -50,6 +56,8 @@ def score(model: GPT, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalPa
     """The losses of `model` on `val`, and of the baselines that count in `train`."""
     end, size = tokenizer.end_of_text, tokenizer.vocab_size
     spans = document_spans(val, end)
+    texts = [tokenizer.decode_bytes(val[begin:stop]) for begin, stop in spans]
+    units, owners = comparable_units(tokenizer, val, spans, texts)
     return Scored(
         losses=model_losses(model, tokenizer, val, params),
         unigram=unigram_losses(train, val, size),
@@ -57,8 +65,28 @@ def score(model: GPT, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalPa
         positions=positions(val, end, model.config.block_size, stride(model, params)),
         frequencies=token_counts(train, size)[val],
         spans=spans,
-        texts=[tokenizer.decode_bytes(val[begin:stop]) for begin, stop in spans],
+        texts=texts,
+        units=units,
+        owners=owners,
     )
+
+
+def comparable_units(
+    tokenizer: Tokenizer, val: Ids, spans: Counts, texts: Sequence[bytes]
+) -> tuple[Sequence[bytes], Counts]:
+    """The texts that two runs are compared on, and which of them each token (N,) belongs to.
+
+    The documents, the end of text after one being its last token; or, where these are few, pieces
+    of PIECE bytes, which are the same for every tokenizer and every context.
+    """
+    if len(texts) >= FEWEST:
+        sizes = np.diff(np.append(spans[:, 0], len(val)))
+        return texts, np.repeat(np.arange(len(texts)), sizes)
+    lengths = np.array([len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)])
+    begins = np.cumsum(lengths[val]) - lengths[val]
+    whole = b"".join(texts)
+    pieces = [whole[i : i + PIECE] for i in range(0, max(1, len(whole)), PIECE)]
+    return pieces, np.minimum(begins // PIECE, len(pieces) - 1)
 
 
 def model_losses(model: GPT, tokenizer: Tokenizer, val: Ids, params: EvalParams) -> Losses:
@@ -75,7 +103,7 @@ def stride(model: GPT, params: EvalParams) -> int:
 def loss_metrics(scored: Scored, config: GPTConfig, params: EvalParams) -> dict[str, float]:
     """The losses of metrics/eval.json, in nats per token."""
     losses = scored.losses
-    starts = blocks(scored.spans, len(losses), config.block_size)
+    starts = np.unique(scored.owners, return_index=True)[1]
     loss = float(losses.mean())
     return {
         "val_loss": loss,

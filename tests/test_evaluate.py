@@ -15,7 +15,6 @@ from gpt.config import GPTConfig
 from gpt.evaluate import (
     Ids,
     bigram_losses,
-    blocks,
     positions,
     standard_error,
     token_counts,
@@ -24,7 +23,6 @@ from gpt.evaluate import (
     unigram_losses,
 )
 from gpt.model import GPT
-from gpt.tokens import document_spans
 from tests.imports import ROOT
 
 SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
@@ -189,12 +187,6 @@ def test_bigram_without_a_repeated_pair() -> None:
     assert np.isfinite(bigram_losses(ids(3), ids(9, seed=2), 36, 37)).all()
 
 
-def test_units_are_documents_or_blocks() -> None:
-    spans = np.array([[5 * i, 5 * i + 4] for i in range(20)])
-    assert blocks(spans, 99, 16).tolist() == [5 * i for i in range(20)]
-    assert blocks(spans[:19], 99, 16).tolist() == [0, 16, 32, 48, 64, 80, 96]
-
-
 def test_standard_error_of_independent_units_is_the_textbooks() -> None:
     rng = np.random.default_rng(1)
     losses = np.repeat(rng.normal(2, 1, size=400), 10)  # ten equal tokens to a unit
@@ -220,15 +212,6 @@ def test_standard_error_of_a_ratio_is_the_delta_methods() -> None:
     assert standard_error(losses, starts, 4000, 1) == pytest.approx(expected, rel=0.05)
     naive = losses.std() / math.sqrt(len(losses))
     assert naive < 0.4 * expected
-
-
-def test_documents_without_a_token_are_no_units() -> None:
-    text = np.append(np.tile([1, 2, 36], 25), 3)
-    text[:3], text[-4:] = [36, 36, 1], [1, 2, 3, 36]
-    starts = blocks(document_spans(text, 36), len(text), 16)
-    assert starts[:3].tolist() == [0, 1, 2]
-    assert starts[-1] < len(text)
-    assert math.isfinite(standard_error(np.arange(76.0), starts, 50, 1))
 
 
 def test_standard_error_of_one_unit_is_unknown_not_nan() -> None:
