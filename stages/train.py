@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt.config import GPTConfig
 from gpt.errors import UserError, run_stage
-from gpt.files import new_folder, write_json, write_text
+from gpt.files import new_folder, only_here, write_json, write_text
 from gpt.folders import save_model
 from gpt.model import GPT
 from gpt.params import ModelParams, Params, load_params
@@ -21,8 +21,14 @@ from gpt.trainer import Data, Trainer
 
 
 def main() -> None:
-    """Read params and tokens, train, and write the model, its curves, samples and metrics."""
+    """Run the stage, if no other run has these checkpoints. Raises UserError."""
     args = parse_args()
+    with only_here(args.checkpoints):
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Read params and tokens, train, and write the model, its curves, samples and metrics."""
     params = load_params(args.params)
     set_determinism(params.train.deterministic)
     data, hashes = load_data(args.tokens, params.model.block_size)
