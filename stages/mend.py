@@ -42,7 +42,7 @@ def stale_rwlock(path: Path) -> Iterator[tuple[Path, str]]:
     except ValueError:
         yield path, "DVC was killed while it wrote it"
         return
-    if not any(map(is_dvc, process_ids(entries))):
+    if (owners := process_ids(entries)) and not any(map(is_dvc, owners)):
         yield path, "the processes in it live no more"
 
 
