@@ -20,8 +20,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.parity import write_reference
-from tests.project import ENV, commit, differences, outputs, project, run
+from tests.project import ENV, differences, outputs, project, run, use_small_reference
 
 KILLER = Path(__file__).resolve().parent / "killer"
 AGAIN = 0.2  # the share of recoveries that are killed too
@@ -48,7 +47,6 @@ class Victim:
     def __init__(self, folder: Path, targets: tuple[str, ...] = ()) -> None:
         self.folder, self.targets = project(folder), targets
         use_small_reference(self.folder)
-        commit(self.folder)
         run(self.folder, "dvc", "repro", *targets)
         self.truth = outputs(self.folder)
         self.lock = (self.folder / "dvc.lock").read_bytes()
@@ -115,17 +113,6 @@ class Victim:
         if wrong := differences(self.truth, outputs(self.folder)):
             raise RuntimeError(f"{stage} differs although nobody disturbed it: {wrong}")
         return log.read_text().splitlines()
-
-
-def use_small_reference(folder: Path) -> None:
-    """A GPT-2 of some thousand parameters instead of 124 million: kills are to be many."""
-    write_reference(folder / "reference")
-    params = folder / "params.yaml"
-    yaml = YAML()
-    values = yaml.load(params)
-    values["import_hf"] |= {"source": "local", "path": "reference"}
-    values["verify_logits"] |= {"greedy_prompts": 1, "greedy_tokens": 2}
-    yaml.dump(values, params)
 
 
 def chaos(victim: Victim, kills: int, dice: random.Random) -> int:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from tests.imports import ROOT
+from tests.parity import write_reference
 
 COPIED = ("gpt", "stages", "presets", "dvc.yaml", "params.yaml", ".dvc/config", ".gitignore")
 WRITTEN = ("data", "models", "metrics", "plots", "samples")
@@ -26,6 +29,13 @@ ENV = {
 }
 
 
+def elsewhere(home: Path) -> dict[str, str]:
+    """The environment of another user, with another locale, in another part of the world."""
+    home.mkdir(parents=True)
+    place = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "Asia/Kathmandu", "USER": "grace"}
+    return ENV | place | {"LOGNAME": "grace", "HOME": str(home), "PYTHONHASHSEED": "4242"}
+
+
 def run(folder: Path, *command: str, env: Mapping[str, str] = ENV) -> str:
     """The command's output; its failure fails the test with that output."""
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
@@ -34,7 +44,7 @@ def run(folder: Path, *command: str, env: Mapping[str, str] = ENV) -> str:
 
 
 def project(folder: Path, preset: str = "tiny") -> Path:
-    """A new repository with the project's own files and a preset, nothing run yet."""
+    """A new repository with the project's own files and a preset, if named; nothing run yet."""
     for name in COPIED:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +58,18 @@ def project(folder: Path, preset: str = "tiny") -> Path:
         run(folder, sys.executable, "-m", "stages.preset", preset)
     commit(folder)
     return folder
+
+
+def use_small_reference(folder: Path) -> None:
+    """A GPT-2 of some thousand parameters instead of 124 million: kills are to be many."""
+    write_reference(folder / "reference")
+    params = folder / "params.yaml"
+    yaml = YAML()
+    values = yaml.load(params)
+    values["import_hf"] |= {"source": "local", "path": "reference"}
+    values["verify_logits"] |= {"greedy_prompts": 1, "greedy_tokens": 2}
+    yaml.dump(values, params)
+    commit(folder)
 
 
 def commit(folder: Path) -> None:

@@ -10,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import ENV, commit, hashes, project, run, stages_run
+from tests.project import (
+    ENV,
+    commit,
+    differences,
+    elsewhere,
+    hashes,
+    outputs,
+    project,
+    run,
+    stages_run,
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +66,17 @@ def test_every_output_is_there(done: Path) -> None:
     provenance = json.loads((done / "models/trained/provenance.json").read_text())
     assert set(provenance) == {"params", "data", "versions", "machine"}
     assert run(done, "git", "status", "--porcelain") == ""
+
+
+def test_another_folder_user_and_locale_give_the_same_bytes(done: Path, tmp_path: Path) -> None:
+    folder = project(tmp_path / "another place" / "of the project")
+    run(folder, "dvc", "repro", "eval", "export_hf", env=elsewhere(tmp_path / "home"))
+    assert differences(outputs(done), outputs(folder)) == []
+    (folder / "metrics" / "train_speed.json").write_text("{}")
+    assert differences(outputs(done), outputs(folder)) == []
+    (folder / "metrics" / "train.json").write_text("{}")
+    (folder / "samples" / "new.md").touch()
+    assert differences(outputs(done), outputs(folder)) == ["metrics/train.json", "samples/new.md"]
 
 
 def test_nothing_to_do_the_second_time(done: Path) -> None:
