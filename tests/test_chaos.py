@@ -13,7 +13,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
 @pytest.mark.parametrize(
     ("stage", "kill"),
     [
-        ("tokenize", Kill("stages.tokenize", "after unlink data/tokens/*")),
+        ("tokenize", Kill("stages.tokenize", "after replace data/tokens")),
         ("tokenize", Kill("stages.tokenize", "half a write data/.tokens.partial/*", 3)),
         ("train", Kill("stages.train", "half a save_file */.step-00000015.partial/*", 2)),
         ("train", Kill("stages.train", "before replace *step-00000010*")),
