@@ -71,10 +71,10 @@ class Victim:
 
     def killed(self, kill: Kill, *command: str) -> bool:
         """Run `dvc repro` in a process group of its own; whether it was killed before its end."""
-        env = ENV | {"PYTHONPATH": str(KILLER), "KILLER_FOLDER": str(self.folder)}
+        env = ENV
         if kill.seconds is None:
-            env |= {"KILLER_PROGRAM": kill.program, "KILLER_MATCH": kill.match}
-            env |= {"KILLER_AT": str(kill.at)}
+            moment = {"KILLER_MATCH": kill.match, "KILLER_AT": str(kill.at)}
+            env = self.killer(kill.program) | moment
         process = subprocess.Popen(
             ("dvc", "repro", *command),
             cwd=self.folder,
@@ -102,22 +102,27 @@ class Victim:
                 wrong.append(f"{newest.name} was there, it said {resumed and resumed[0]!r}")
         return wrong
 
-    def moments(self, stage: str, program: str) -> list[str]:
-        """Every moment at which a program writes while the stage runs undisturbed."""
+    def moments(self, stage: str) -> dict[str, list[str]]:
+        """Every moment at which each program writes while the stage runs undisturbed."""
         self.forget(stage)
         log = self.folder.with_suffix(".log")
-        log.unlink(missing_ok=True)
-        env = ENV | {"PYTHONPATH": str(KILLER), "KILLER_FOLDER": str(self.folder)}
-        env |= {"KILLER_PROGRAM": program, "KILLER_LOG": str(log)}
+        shutil.rmtree(log, ignore_errors=True)
+        log.mkdir()
+        env = self.killer(f"{self.module(stage)} dvc") | {"KILLER_LOG": str(log)}
         run(self.folder, "dvc", "repro", "--single-item", stage, env=env)
         if wrong := differences(self.truth, outputs(self.folder)):
             raise RuntimeError(f"{stage} differs although nobody disturbed it: {wrong}")
-        return log.read_text().splitlines()
+        return {file.name: file.read_text().splitlines() for file in log.iterdir()}
+
+    def killer(self, programs: str) -> dict[str, str]:
+        """The environment in which Python watches what these programs write."""
+        where = {"PYTHONPATH": str(KILLER), "KILLER_FOLDER": str(self.folder)}
+        return ENV | where | {"KILLER_PROGRAMS": programs}
 
 
 def chaos(victim: Victim, kills: int, dice: random.Random) -> int:
     """Kill so often, evenly over the stages; print a line for each; return how many went wrong."""
-    known: dict[tuple[str, str], list[str]] = {}
+    known: dict[str, dict[str, list[str]]] = {}
     seconds: dict[str, float] = {}
     bad, count, table = 0, 0, Counter[tuple[str, str]]()
     names = list(victim.stages)
@@ -125,12 +130,12 @@ def chaos(victim: Victim, kills: int, dice: random.Random) -> int:
         if count >= kills:
             break
         stage = names[turn % len(names)]
-        program = dice.choice([*[victim.module(stage)] * 3, "dvc"])
-        if (stage, program) not in known:
+        if stage not in known:
             started = time.monotonic()
-            known[stage, program] = victim.moments(stage, program)
+            known[stage] = victim.moments(stage)
             seconds[stage] = time.monotonic() - started
-        kill = choose(program, known[stage, program], seconds[stage], dice)
+        program = dice.choice([*[victim.module(stage)] * 3, "dvc"])
+        kill = choose(program, known[stage][program], seconds[stage], dice)
         victim.forget(stage)
         if not victim.killed(kill, "--single-item", stage):
             continue

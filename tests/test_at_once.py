@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.imports import ROOT
 from tests.project import ENV, hashes, project, run
 
 Keeper = Callable[[Path], AbstractContextManager[object]]
+Start = Callable[[Path, Sequence[str], str], subprocess.Popen[str]]
 
 HOLD = "import sys; from gpt.files import *; from pathlib import Path\n"
 HOLD += "with {}(Path(sys.argv[1])): print('held', flush=True); input()"
@@ -28,25 +29,41 @@ TRAIN = (
 )
 
 
-def start(folder: Path, command: Sequence[str], until: str) -> subprocess.Popen[str]:
-    """Start a command and wait for the line in which it says `until`."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=ENV,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if until in line:
-            return process
-    raise AssertionError(f"{command} ended: {said}")
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a command in a folder and wait for the line in which it says a word. Killed at last."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(folder: Path, command: Sequence[str], word: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=ENV,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if word in line:
+                return process
+        raise AssertionError(f"{command} ended: {said}")
+
+    yield start
+    for process in started:
+        kill(process)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def second(folder: Path, *command: str) -> tuple[int, str]:
@@ -56,17 +73,33 @@ def second(folder: Path, *command: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(("name", "keeper"), [("only_here", only_here), ("new_folder", new_folder)])
-def test_a_folder_is_kept_until_its_keeper_dies(tmp_path: Path, name: str, keeper: Keeper) -> None:
+def test_a_folder_is_kept_until_its_keeper_dies(
+    tmp_path: Path, start: Start, name: str, keeper: Keeper
+) -> None:
     folder = tmp_path / "folder"
     command = (sys.executable, "-c", HOLD.format(name), str(folder))
     holder = start(ROOT, command, "held")
     with pytest.raises(UserError, match="another process writes here"), keeper(folder):
         pass
-    os.killpg(holder.pid, signal.SIGKILL)
-    holder.communicate()
+    kill(holder)
     with keeper(folder):
         pass
     with keeper(folder):
+        pass
+
+
+def test_a_folder_that_has_just_been_renamed_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def too_late(path: Path, flags: int) -> int:
+        descriptor = real(path, flags)
+        path.rename(tmp_path / "in its place")
+        return descriptor
+
+    monkeypatch.setattr(os, "open", too_late)
+    with pytest.raises(UserError, match="another process"), only_here(tmp_path / "new"):
         pass
 
 
@@ -80,7 +113,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_two_trainings(folder: Path) -> None:
+def test_two_trainings(folder: Path, start: Start) -> None:
     first = start(folder, TRAIN, "step 10/")
     code, said = second(folder, *TRAIN)
     assert code == 1
@@ -96,7 +129,7 @@ def test_two_trainings(folder: Path) -> None:
     assert damaged == []
 
 
-def test_two_pipelines(folder: Path) -> None:
+def test_two_pipelines(folder: Path, start: Start) -> None:
     first = start(folder, ("dvc", "repro", "train"), "step ")
     code, said = second(folder, "dvc", "repro", "train")
     assert code != 0
@@ -105,19 +138,17 @@ def test_two_pipelines(folder: Path) -> None:
     assert (code, said) == (0, "")
     code, said = second(folder, "dvc", "repro", "train")
     assert code != 0, "mending took the lock from a living process"
-    os.killpg(first.pid, signal.SIGKILL)
-    first.communicate()
+    kill(first)
 
 
-def test_a_training_that_outlived_its_pipeline(folder: Path) -> None:
+def test_a_training_that_outlived_its_pipeline(folder: Path, start: Start) -> None:
     first = start(folder, ("dvc", "repro", "train"), "step ")
-    os.kill(first.pid, signal.SIGKILL)
+    os.kill(first.pid, signal.SIGKILL)  # and not its group
     first.wait()
     code, said = second(folder, "dvc", "repro", "train")
     assert code != 0
     assert "error: another process writes here, checkpoints/train" in said
-    os.killpg(first.pid, signal.SIGKILL)
-    first.communicate()
+    kill(first)
     assert not (folder / "models" / "trained").exists()
 
 

@@ -1,9 +1,9 @@
 """Kills its own process group at the n-th moment at which the process writes in a folder.
 
 Python imports this file at its start where its folder is on PYTHONPATH. The environment says what
-to do: KILLER_FOLDER, within which writes count; KILLER_PROGRAM, the word on the command line of
-the processes to watch (`stages.train`, `dvc`); KILLER_MATCH, a pattern of the moments that count;
-KILLER_LOG, a file to note them in, or KILLER_AT, the number of the one (from 1) to die at.
+to do: KILLER_FOLDER, within which writes count; KILLER_PROGRAMS, the words on the command line of
+the processes to watch (`stages.train dvc`); KILLER_MATCH, a pattern of the moments that count;
+KILLER_LOG, a folder to note them in, or KILLER_AT, the number of the one (from 1) to die at.
 
 A moment is: before a file is opened to be written, in the middle of a write (half of its bytes are
 written), before and after fsync, rename, removal and the making of a folder or link.
@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = os.environ.get("KILLER_FOLDER", "")
-PROGRAM = os.environ.get("KILLER_PROGRAM", "")
+PROGRAMS = os.environ.get("KILLER_PROGRAMS", "").split()
+WORDS = [Path(word).name for word in sys.orig_argv]
+PROGRAM = next((program for program in PROGRAMS if program in WORDS), "")
 LOG = os.environ.get("KILLER_LOG", "")
 MATCH = os.environ.get("KILLER_MATCH", "*")
 AT = int(os.environ.get("KILLER_AT", "0"))
@@ -42,7 +44,7 @@ def moment(kind: str, path: str, harm: Callable[[], object] = lambda: None) -> N
             return
         seen += 1
         if LOG:
-            descriptor = REAL["open"](LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            descriptor = REAL["open"](f"{LOG}/{PROGRAM}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             REAL["write"](descriptor, f"{name}\n".encode())
             REAL["close"](descriptor)
         if seen == AT:
@@ -138,7 +140,7 @@ class SafetensorsFinder:
         return wrapped
 
 
-if FOLDER and any(Path(word).name == PROGRAM for word in sys.orig_argv):
+if FOLDER and PROGRAM:
     for function, argument in {
         **{"fsync": 0, "rename": 1, "replace": 1, "remove": 0, "unlink": 0, "rmdir": 0},
         **{"mkdir": 0, "link": 1, "symlink": 1},
