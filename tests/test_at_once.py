@@ -1,5 +1,6 @@
 """Two processes in one folder: one wins, the other says why it stops, nothing is mixed."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -168,3 +169,8 @@ def test_mending(folder: Path) -> None:
     run(folder, "dvc", "repro", "tokenize")
     assert hashes(folder / "data") == before
     assert run(folder, sys.executable, "-m", "stages.mend") == ""
+    with (folder / ".dvc/tmp/rwlock.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, said = second(folder, sys.executable, "-m", "stages.mend")
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith("error: another DVC is at work")

@@ -1,8 +1,12 @@
 """A handful of kills; `make chaos` makes a hundred."""
 
+import sys
+
 import pytest
 
 from tests.chaos import Kill, Victim
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the killer reads /proc")
 
 
 @pytest.fixture(scope="module")
