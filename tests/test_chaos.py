@@ -19,9 +19,9 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     [
         ("tokenize", Kill("stages.tokenize", "after replace data/tokens")),
         ("tokenize", Kill("stages.tokenize", "half a write data/.tokens.partial/*", 3)),
-        ("train", Kill("stages.train", "half a save_file */.step-00000015.partial/*", 2)),
+        ("train", Kill("stages.train", "half a save_file *step-00000015*", 2)),
         ("train", Kill("stages.train", "before replace *step-00000010*")),
-        ("train", Kill("dvc", "half a write dvc.lock")),
+        ("train", Kill("dvc", "after open dvc.lock")),
     ],
     ids=str,
 )

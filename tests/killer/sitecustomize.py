@@ -5,8 +5,8 @@ to do: KILLER_FOLDER, within which writes count; KILLER_PROGRAMS, the words on t
 the processes to watch (`stages.train dvc`); KILLER_MATCH, a pattern of the moments that count;
 KILLER_LOG, a folder to note them in, or KILLER_AT, the number of the one (from 1) to die at.
 
-A moment is: before a file is opened to be written, in the middle of a write (half of its bytes are
-written), before and after fsync, rename, removal and the making of a folder or link.
+A moment is: before and after a file is opened to be written (it is empty then), in the middle of a
+write (half of its bytes are written), before and after fsync, rename, removal and the making of a folder or link.
 """
 
 import builtins
@@ -102,6 +102,7 @@ def tearable_open(
         return real_open(file, mode, buffering, *rest, **options)
     moment("before open", path)
     raw = Tearable(file, "".join(c for c in mode if c not in "bt"))
+    moment("after open", path)
     if buffering == 0:
         return raw
     buffered: Any = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
