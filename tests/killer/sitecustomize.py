@@ -6,7 +6,8 @@ the processes to watch (`stages.train dvc`); KILLER_MATCH, a pattern of the mome
 KILLER_LOG, a folder to note them in, or KILLER_AT, the number of the one (from 1) to die at.
 
 A moment is: before and after a file is opened to be written (it is empty then), in the middle of a
-write (half of its bytes are written), before and after fsync, rename, removal and the making of a folder or link.
+write (half of its bytes are written), before and after fsync, rename, removal and the making of a
+folder or link.
 """
 
 import builtins
