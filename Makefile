@@ -9,7 +9,7 @@ B = workspace
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check format verify bench sample preset diff lock
+.PHONY: help setup repro test chaos prove check format verify bench sample preset diff lock
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -24,10 +24,17 @@ $(READY): requirements.txt
 	@touch $@
 
 repro: $(READY) ## run the whole pipeline, or what of it changed
+	@python -m stages.mend
 	dvc repro
 
 test: $(READY) ## run the tests
 	python -m pytest
+
+chaos: $(READY) ## kill the pipeline a hundred times: the same bytes must come out
+	python -m tests.chaos --kills 100
+
+prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
+	python -m tests.prove
 
 check: $(READY) ## lint, format and types
 	ruff check .
@@ -39,6 +46,7 @@ format: $(READY) ## put the code into its format
 	ruff format .
 
 verify: $(READY) ## prove that the model equals Hugging Face's; HF=gpt2 takes the published weights
+	@python -m stages.mend
 ifdef HF
 	dvc exp run --single-item -S import_hf.source=hub -S import_hf.model=$(HF) import_hf verify_logits
 else

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from gpt.errors import UserError
-from gpt.files import remove, sha256_file, sync, write_text
+from gpt.files import only_here, remove, sha256_file, sync, write_text
 
 CHUNK = 1 << 16  # what a cut connection may lose
 ATTEMPTS = 4
@@ -85,7 +85,8 @@ def fetch(url: str, sha256: str, cache: Path, max_bytes: int, timeout: float) ->
     """A whole file with the pinned SHA-256: a local one itself, another one kept in `cache`.
 
     An interrupted download is resumed by the next call. `timeout` is in seconds without a byte.
-    Raises UserError; after a wrong checksum nothing of the download stays.
+    Raises UserError; after a wrong checksum nothing of the download stays. One process at a time
+    may use a cache.
     """
     local = local_file(url)
     if local is not None:
@@ -94,6 +95,12 @@ def fetch(url: str, sha256: str, cache: Path, max_bytes: int, timeout: float) ->
         _check_size(local.stat().st_size, max_bytes, url)
         _check_sum(local, sha256, url)
         return local
+    with only_here(cache):
+        return _fetch_remote(url, sha256, cache, max_bytes, timeout)
+
+
+def _fetch_remote(url: str, sha256: str, cache: Path, max_bytes: int, timeout: float) -> Path:
+    """The whole file in `cache`, from there or from the network. Raises UserError."""
     whole = cache / sha256
     if whole.is_file() and sha256_file(whole) == sha256:
         _check_size(whole.stat().st_size, max_bytes, url)

@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from gpt.errors import UserError
 
 CHUNK = 1 << 20
 
@@ -52,22 +55,45 @@ def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill, which then takes the place of `path`, or is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield an empty folder to fill, which then takes the place of `path`, or is removed.
+
+    Raises UserError if another process is filling it now.
+    """
     temporary = _temporary(path)
-    remove(temporary)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for file in temporary.rglob("*"):
-            sync(file)
-        sync(temporary)
-        remove(path)
-        temporary.replace(path)
-    except BaseException:
-        remove(temporary)
-        raise
+    with only_here(temporary):
+        for left in temporary.iterdir():  # by a process that was killed
+            remove(left)
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                sync(file)
+            sync(temporary)
+            remove(path)
+            temporary.replace(path)
+        except BaseException:
+            remove(temporary)
+            raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def only_here(folder: Path) -> Iterator[None]:
+    """Keep a folder, made if it is not there, from all other processes that ask for it.
+
+    The lock lies on the folder itself and goes with the process, however that ends. Raises
+    UserError if another process has the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":  # it opens no folders
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not _lock(descriptor, folder):
+            raise UserError(f"another process writes here, {folder}, wait for its end or end it")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path) -> None:
@@ -91,6 +117,19 @@ def sync_folder(path: Path) -> None:
     """Force a folder's entries onto the disk (Windows cannot, and need not)."""
     if os.name == "posix":
         sync(path)
+
+
+def _lock(descriptor: int, folder: Path) -> bool:
+    """Lock an open folder. False if another process has it, or has just put it elsewhere."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems lock no folders
+        return True
+    return folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
 
 
 def _temporary(path: Path) -> Path:

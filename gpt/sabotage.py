@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from gpt.faults import NothingToDamage, faults
@@ -30,6 +31,7 @@ def sabotage(subject: Subject, expected: Expected) -> Iterator[Noticed]:
     expected.judge.release()
     gc.freeze()  # what lives now stays, so that collecting each damaged model is quick
     for fault in faults(subject.config):
+        torch.manual_seed(expected.inputs.seed)  # a fault may draw at random: dropout left on
         try:
             checks = examine(replace(subject, damage=fault.damage), expected, fault.skip)
             found = next((check for check in checks if not check.passed), None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt.errors import UserError, run_stage
-from gpt.files import new_folder, write_json, write_text
+from gpt.files import new_folder, only_here, write_json, write_text
 from gpt.folders import save_model
 from gpt.initial import initial_model, origin
 from gpt.params import Params, load_params
@@ -27,8 +27,14 @@ from gpt.trainer import Data, Trainer
 
 
 def main() -> None:
-    """Read params and tokens, train, and write the model, its curves, samples and metrics."""
+    """Run the stage, if no other run has these checkpoints. Raises UserError."""
     args = parse_args()
+    with only_here(args.checkpoints):
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Read params and tokens, train, and write the model, its curves, samples and metrics."""
     around = circumstances()
     params = load_params(args.params)
     set_determinism(params.train.deterministic)

@@ -20,3 +20,9 @@ def seeded(folder: Path, changes: dict[str, Any] | None = None, seed: int = 1) -
     write_seeded_config(source, replace(CONFIG, **changes or {}), seed)
     import_model(source, model, PROVENANCE, None)
     return model, source
+
+
+def write_reference(folder: Path, seed: int = 1) -> None:
+    """A small model with random weights as transformers itself saves it."""
+    folder.mkdir(parents=True)
+    write_seeded_config(folder, CONFIG, seed)

@@ -22,8 +22,8 @@ from gpt.compare import (
 from gpt.errors import UserError, run_stage
 from stages import diff
 from tests.imports import ROOT
+from tests.project import ENV, commit, run
 from tests.test_dvc import STAGES, paths
-from tests.test_pipeline import ENV, commit, run
 
 DOCUMENTS = 30
 SIZES = np.random.default_rng(1).integers(20, 200, size=DOCUMENTS)

@@ -18,6 +18,7 @@ import pytest
 from gpt import fetch as fetching
 from gpt.errors import UserError, run_stage
 from gpt.fetch import ATTEMPTS, fetch
+from gpt.files import only_here
 from gpt.params import read_yaml
 from gpt.raw import open_raw
 from stages.download import main
@@ -134,6 +135,13 @@ def test_a_file_is_fetched_once(site: Site, tmp_path: Path) -> None:
     assert get(site, tmp_path) == file
     assert len(site.seen) == 1
     assert site.seen[0]["Accept-Encoding"] == "identity"
+
+
+def test_two_downloads_into_one_cache(site: Site, tmp_path: Path) -> None:
+    with only_here(tmp_path), pytest.raises(UserError, match=f"another process .*, {tmp_path}"):
+        get(site, tmp_path)
+    assert site.seen == []
+    assert is_whole(get(site, tmp_path), tmp_path)
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(site: Site, tmp_path: Path) -> None:

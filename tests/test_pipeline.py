@@ -1,15 +1,12 @@
 """The pipeline as its user has it: a real git and DVC repository, real stages, the tiny preset."""
 
-import hashlib
 import json
 import math
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,70 +18,17 @@ from torch.nn import functional as F
 from gpt.params import load_params
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import document_spans, open_tokens
-from tests.imports import ROOT
-
-COPIED = (
-    "gpt",
-    "stages",
-    "presets",
-    "models/scratch",
-    "dvc.yaml",
-    "params.yaml",
-    ".dvc/config",
-    ".gitignore",
+from tests.project import (
+    ENV,
+    commit,
+    differences,
+    elsewhere,
+    hashes,
+    outputs,
+    project,
+    run,
+    stages_run,
 )
-ENV = {
-    **os.environ,
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    "OMP_NUM_THREADS": "1",
-    "GIT_AUTHOR_NAME": "a",
-    "GIT_AUTHOR_EMAIL": "a@example.org",
-    "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@example.org",
-    "DVC_NO_ANALYTICS": "1",
-}
-
-
-def run(folder: Path, *command: str) -> str:
-    """The command's output; its failure fails the test with that output."""
-    done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def project(folder: Path) -> Path:
-    """A new repository with the project's own files and the tiny preset, nothing run yet."""
-    for name in COPIED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    run(folder, "git", "init", "-q")
-    (folder / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    run(folder, sys.executable, "-m", "stages.preset", "tiny")
-    commit(folder)
-    return folder
-
-
-def commit(folder: Path) -> None:
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "commit", "-qm", "state")
-
-
-def stages_run(output: str) -> list[str]:
-    """The names of the stages that `dvc repro` says it ran."""
-    lines = [line for line in output.splitlines() if line.startswith("Running stage")]
-    return [line.split("'")[1] for line in lines]
-
-
-def hashes(folder: Path) -> Mapping[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_training_needs_the_import_only_where_it_starts_from_it(tmp_path: Path) -> None:
@@ -146,6 +90,17 @@ def test_every_output_is_there(done: Path) -> None:
     provenance = json.loads((done / "models/trained/provenance.json").read_text())
     assert set(provenance) == {"params", "data", "versions", "machine"}
     assert run(done, "git", "status", "--porcelain") == ""
+
+
+def test_another_folder_user_and_locale_give_the_same_bytes(done: Path, tmp_path: Path) -> None:
+    folder = project(tmp_path / "another place" / "of the project")
+    run(folder, "dvc", "repro", "eval", "export_hf", env=elsewhere(tmp_path / "home"))
+    assert differences(outputs(done), outputs(folder)) == []
+    (folder / "metrics" / "train_speed.json").write_text("{}")
+    assert differences(outputs(done), outputs(folder)) == []
+    (folder / "metrics" / "train.json").write_text("{}")
+    (folder / "samples" / "new.md").touch()
+    assert differences(outputs(done), outputs(folder)) == ["metrics/train.json", "samples/new.md"]
 
 
 def test_nothing_to_do_the_second_time(done: Path) -> None:

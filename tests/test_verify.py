@@ -153,6 +153,15 @@ def subject_and_judge(folder: Path) -> tuple[parity.Subject, Any, parity.Inputs]
     return subject, HFJudge(source), inputs
 
 
+def test_the_figures_are_the_same_each_time(tmp_path: Path) -> None:
+    paths, verdicts = seeded(tmp_path), []
+    for chance in (1, 2):
+        torch.manual_seed(chance)
+        verdicts.append(verdict_on(*paths))
+    assert verdicts[0].checks == verdicts[1].checks
+    assert verdicts[0].noticed == verdicts[1].noticed
+
+
 def test_every_fault_leaves_the_shared_weights_alone(tmp_path: Path) -> None:
     subject = load_subject(seeded(tmp_path)[0])
     before = fingerprint(subject.state)
