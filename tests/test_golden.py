@@ -19,5 +19,5 @@ def test_ten_steps_give_the_pinned_losses(tmp_path: Path) -> None:
     alike = all(found[key] == pinned[key] for key in ("machine", "versions"))
     for row, wanted in zip(found["rows"], pinned["rows"], strict=True):
         # Other processors and versions add up in another order; bfloat16 keeps three digits.
-        expected = wanted if alike else pytest.approx(wanted, rel=2e-3)
+        expected = wanted if alike else pytest.approx(wanted, rel=5e-3)
         assert row == expected, LEGITIMATE
