@@ -1,9 +1,9 @@
 """Evaluate the trained model on the whole validation split: python -m stages.eval --help"""
 
 import argparse
-import json
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,9 @@ from gpt.files import write_json, write_text
 from gpt.folders import load_model
 from gpt.generate import Sampler, sample_text_ids
 from gpt.model import GPT
-from gpt.params import EvalParams, load_params
+from gpt.params import DownloadParams, EvalParams, TokenizeParams, load_params
 from gpt.runtime import choose_device, set_determinism
+from gpt.tensor_files import read_json
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import document_spans, open_tokens
 
@@ -87,7 +88,10 @@ def documents(tokenizer: Tokenizer, ids: Ids, spans: NDArray[np.int64]) -> list[
 
 def floor_loss(metadata: Path, tokenizer: Tokenizer, val: Ids) -> float | None:
     """The entropy of the validation text per token, where the corpus is of known entropy."""
-    known = json.loads(metadata.read_text(encoding="utf-8"))
+    known = read_json(metadata)
+    for key, params in (("source", DownloadParams), ("split", TokenizeParams)):
+        if known.get(key) not in get_args(params.model_fields[key].annotation):
+            raise UserError(f"{key} is {known.get(key)!r}, {metadata}, run tokenize again")
     if known["source"] != "stories" or known["split"] != "document":
         return None
     texts = documents(tokenizer, val, document_spans(val, tokenizer.end_of_text))

@@ -9,7 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gpt.errors import UserError
-from gpt.folders import load_config, load_model, load_provenance, load_tokenizer, save_model
+from gpt.files import sha256_file
+from gpt.folders import (
+    load_config,
+    load_model,
+    load_provenance,
+    load_tokenizer,
+    save_model,
+    signed,
+)
 from gpt.model import GPT
 from gpt.tokenizer import Tokenizer
 from tests.parity import CONFIG
@@ -59,7 +67,8 @@ def edit_config(**changes: object) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         path = folder / "config.json"
         values = json.loads(path.read_text()) | changes
-        path.write_text(json.dumps({k: v for k, v in values.items() if v != "REMOVED"}))
+        kept = {k: v for k, v in values.items() if v != "REMOVED"}
+        path.write_text(json.dumps(signed(kept)))
 
     return edit
 
@@ -69,6 +78,7 @@ def edit_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callabl
         tensors = load_file(folder / "model.safetensors")
         change(tensors)
         save_file(tensors, folder / "model.safetensors")
+        edit_config(weights_sha256=sha256_file(folder / "model.safetensors"))(folder)
 
     return edit
 
