@@ -3,14 +3,15 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.ready
+CASES ?= 1000
 export PROMPT ?=
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check format verify bench sample preset diff lock
+.PHONY: help setup repro test fuzz endurance check format verify bench sample preset diff lock
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install the locked dependencies into .venv
 
@@ -26,6 +27,12 @@ repro: $(READY) ## run the whole pipeline, or what of it changed
 
 test: $(READY) ## run the tests
 	python -m pytest
+
+fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
+	python -m tests.fuzzing --cases $(CASES)
+
+endurance: $(READY) ## 10,000 training steps: memory, open files, speed
+	python -m tests.endurance
 
 check: $(READY) ## lint, format and types
 	ruff check .

@@ -1,5 +1,6 @@
 """The places where a file comes in, each with its strange cases (`tests.fuzzing` runs them)."""
 
+import atexit
 import io
 import json
 import shutil
@@ -385,9 +386,9 @@ def made(path: Path, make: Callable[[Path], None]) -> bytes:
 
 
 @cache
-def _stock() -> "tempfile.TemporaryDirectory[str]":
-    folder = tempfile.TemporaryDirectory()
-    root = Path(folder.name)
+def _stock() -> Path:
+    root = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
     write_raw(root / "raw", RAW_TEXTS, {"source": "path"})
     for step in (1, 2):
         weights = {"w": torch.arange(6.0) + step}
@@ -404,7 +405,7 @@ def _stock() -> "tempfile.TemporaryDirectory[str]":
     torch.save(load_file(safe), root / "pickled" / "pytorch_model.bin")
     safe.unlink()
     _shard(root / "sharded")
-    return folder
+    return root
 
 
 def _shard(folder: Path) -> None:
@@ -420,7 +421,7 @@ def _shard(folder: Path) -> None:
 
 def stock(name: str) -> Path:
     """One of the whole folders; copy it before changing it."""
-    return Path(_stock().name) / name
+    return _stock() / name
 
 
 def copy_of(name: str, folder: Path) -> None:
