@@ -37,7 +37,7 @@ def run_stage(main: Callable[[], None]) -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out. PyTorch says so in a RuntimeError, on a GPU in one of its own kind."""
+    """Whether memory ran out; PyTorch says so in a RuntimeError, on a GPU in one of its own."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate" in str(error)
 
