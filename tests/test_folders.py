@@ -83,6 +83,16 @@ def edit_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callabl
     return edit
 
 
+def flip(name: str) -> Callable[[Path], None]:
+    """Change the last bit of a file."""
+
+    def edit(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+    return edit
+
+
 def truncate(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
@@ -105,6 +115,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing tensor": (edit_tensors(lambda t: t.pop("ln_f.bias")), "ln_f.bias is missing"),
     "unknown tensor": (edit_tensors(lambda t: t.update(x=torch.ones(1))), "x is not a tensor of"),
     "half": (edit_tensors(lambda t: t.update({"ln_f.bias": t["ln_f.bias"].half()})), "is F16"),
+    "flipped weight": (flip("model.safetensors"), "checksum is [0-9a-f]{12}, config.json says"),
+    "another value": (
+        lambda f: (f / "config.json").write_text(
+            (f / "config.json").read_text().replace('"n_head": 2', '"n_head": 4')
+        ),
+        "the values do not match config_sha256",
+    ),
+    "no checksum": (edit_config(weights_sha256="REMOVED"), "weights_sha256 is missing"),
+    "checksum of another type": (edit_config(weights_sha256=1), "config.json says 1"),
     "NaN": (edit_tensors(lambda t: t["ln_f.bias"].fill_(torch.nan)), "ln_f.bias has NaN"),
 }
 
