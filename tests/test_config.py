@@ -56,7 +56,7 @@ def test_impossible_shapes_are_refused(changes: dict[str, Any], said: str) -> No
 
 @pytest.mark.parametrize("name", ["n_layer", "n_head", "n_embd", "block_size"])
 def test_params_and_config_have_the_same_limits(name: str) -> None:
-    small = {"n_layer": 1, "n_head": 1, "n_embd": 2**20, "block_size": 1}
+    small: dict[str, Any] = {"n_layer": 1, "n_head": 1, "n_embd": 2**20, "block_size": 1}
     largest = small | {name: LIMITS[name]}
     params = ModelParams(**largest, bias=True, dropout=0.0)
     assert GPTConfig(vocab_size=1, n_inner=1, **params.model_dump()).n_layer >= 1
