@@ -3,16 +3,17 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.ready
+CASES ?= 1000
 export PROMPT ?=
 A = HEAD
 B = workspace
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test chaos prove check format verify bench sample preset diff lock
+.PHONY: help setup repro test chaos prove fuzz endurance check format verify bench sample preset diff lock
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install the locked dependencies into .venv
 
@@ -35,6 +36,12 @@ chaos: $(READY) ## kill the pipeline a hundred times: the same bytes must come o
 
 prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
 	python -m tests.prove
+
+fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
+	python -m tests.fuzzing --cases $(CASES)
+
+endurance: $(READY) ## 10,000 training steps: memory, open files, speed
+	python -m tests.endurance
 
 check: $(READY) ## lint, format and types
 	ruff check .

@@ -17,11 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from gpt.errors import UserError
 from gpt.files import new_folder, remove, sha256_file, write_json
 
 SCHEMA = 1
 FILES = ("model.safetensors", "optimizer.safetensors")
 KEPT = 2  # the newest one, and one to fall back to
+DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint whole or not at all, and drop those that it makes superfluous."""
     path = folder / f"step-{checkpoint.step:08d}"
     with new_folder(path) as new:
-        save_file(dict(checkpoint.model), new / FILES[0])
-        save_file(dict(checkpoint.optimizer), new / FILES[1])
+        for name, tensors in zip(FILES, (checkpoint.model, checkpoint.optimizer), strict=True):
+            _save(new / name, tensors)
         state = {
             "schema": SCHEMA,
             "step": checkpoint.step,
@@ -62,14 +64,14 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in _paths(folder):
         try:
             return load_checkpoint(path), damaged
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except DAMAGE as error:
             reason = " ".join(str(error).split())
             damaged.append(f"checkpoint {path} is damaged ({reason}), passed over")
     return None, damaged
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read one checkpoint. Raises OSError, ValueError, KeyError or SafetensorError if damaged."""
+    """Read one checkpoint. Raises one of DAMAGE if it is not as it was written."""
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise ValueError(f"its schema is not {SCHEMA}")
@@ -109,6 +111,13 @@ def restore_optimizers(
                 states.setdefault(int(parameter), {})[key] = tensor
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:  # it wraps the system's errors
+        raise UserError(f"cannot write, {path}, {error}, check space and permissions") from None
 
 
 def _paths(folder: Path) -> list[Path]:

@@ -6,6 +6,16 @@ from typing import Any, Literal
 Activation = Literal["gelu_new", "gelu", "relu"]
 ACTIVATIONS: tuple[Activation, ...] = ("gelu_new", "gelu", "relu")
 
+# Far above any GPT-2; below, no product of sizes overflows and the list of tensors stays short.
+LIMITS = {
+    "vocab_size": 2**31,
+    "block_size": 2**31,
+    "n_layer": 2**10,
+    "n_head": 2**20,
+    "n_embd": 2**20,
+    "mlp_width": 2**24,
+}
+
 
 @dataclass(frozen=True)
 class GPTConfig:
@@ -29,15 +39,18 @@ class GPTConfig:
     scale_attn_by_inverse_layer_idx: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "mlp_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        for name, limit in LIMITS.items():
+            if not 1 <= (value := getattr(self, name)) <= limit:
+                bound = "at least 1" if value < 1 else f"at most {limit}"
+                raise ValueError(f"{name} is {value}, it must be {bound}")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_head {self.n_head} does not divide n_embd {self.n_embd}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and below 1")
-        if not self.layer_norm_epsilon > 0:
-            raise ValueError(f"layer_norm_epsilon is {self.layer_norm_epsilon}, it must be above 0")
+        if not 0 < self.layer_norm_epsilon < 1:
+            raise ValueError(
+                f"layer_norm_epsilon is {self.layer_norm_epsilon}, it must be above 0 and below 1"
+            )
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation is {self.activation!r}, not one of {ACTIVATIONS}")
 

@@ -29,8 +29,22 @@ def run_stage(main: Callable[[], None]) -> None:
     except OSError as error:
         where = error.filename or "an unnamed file"
         sys.exit(_say(f"{error.strerror or error}, {where}, check space and permissions", 1))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        reason = str(error).strip().splitlines() or ["no reason given"]
+        sys.exit(_say(f"out of memory, {reason[0]}, use a smaller model, batch or corpus", 1))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; PyTorch says so in a RuntimeError, on a GPU in one of its own."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"MemoryError", "OutOfMemoryError"}) or "can't allocate" in str(error)
 
 
 def _say(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    """Print one line. What a stranger's file put into it must not steer the terminal."""
+    line = " ".join(message.split())
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    print(f"error: {shown}", file=sys.stderr)
     return code

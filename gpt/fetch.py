@@ -42,8 +42,9 @@ class _Download:
         """Bytes that are there, and their validator; (0, "") where nothing can be resumed."""
         if not self.partial.is_file() or not self.validator.is_file():
             return 0, ""
-        validator = self.validator.read_text(encoding="utf-8")
-        return (self.partial.stat().st_size, validator) if validator else (0, "")
+        validator = self.validator.read_text(encoding="latin-1")
+        usable = validator.isascii() and validator.isprintable() and validator == validator.strip()
+        return (self.partial.stat().st_size, validator) if validator and usable else (0, "")
 
     def begin(self, validator: str) -> None:
         """Start from nothing, with the validator on the disk before the first byte."""
@@ -217,7 +218,7 @@ def _continues(response: requests.Response, offset: int, validator: str) -> bool
 def _append(response: requests.Response, download: _Download, offset: int) -> None:
     """Stream the body behind the first `offset` bytes. Raises UserError if it grows too large."""
     length = response.headers.get("Content-Length", "")
-    total = offset + int(length) if length.isdecimal() else None
+    total = offset + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
     try:
         _check_size(total or 0, download.max_bytes, download.url)
         bar = tqdm(total=total, initial=offset, unit="B", unit_scale=True, disable=None)

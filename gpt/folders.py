@@ -1,9 +1,13 @@
 """The model folder: model.safetensors, config.json, provenance.json and, if known, the vocabulary.
 
 Weights are float32 under the names and in the layout of `gpt.model`; a tied head is stored once.
+config.json holds the SHA-256 of the weights' file and, in `config_sha256`, that of all else in it:
+one flipped bit in either file is noticed.
 """
 
+import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import cache
@@ -16,7 +20,7 @@ from torch import Tensor
 
 from gpt.config import GPTConfig
 from gpt.errors import UserError
-from gpt.files import new_folder, write_json
+from gpt.files import new_folder, sha256_file, write_json
 from gpt.model import GPT, Attention
 from gpt.tensor_files import (
     WEIGHTS,
@@ -31,6 +35,7 @@ from gpt.tokenizer import VOCABULARY, Tokenizer
 
 FORMAT = 1
 CONFIG = "config.json"
+WEIGHTS_SUM, CONFIG_SUM = "weights_sha256", "config_sha256"
 PROVENANCE = "provenance.json"
 
 
@@ -71,8 +76,8 @@ def write_model(
     tokenizer: Tokenizer | None = None,
 ) -> None:
     """Fill an existing folder from float32 `tensors` that come one by one in the model's order."""
-    write_tensors(folder / WEIGHTS, tensor_shapes(config), tensors, {"format": "pt"})
-    write_json(folder / CONFIG, {"format": FORMAT, **asdict(config)})
+    digest = write_tensors(folder / WEIGHTS, tensor_shapes(config), tensors, {"format": "pt"})
+    write_json(folder / CONFIG, signed({"format": FORMAT, **asdict(config), WEIGHTS_SUM: digest}))
     write_json(folder / PROVENANCE, provenance)
     if tokenizer is not None:
         tokenizer.save(folder / VOCABULARY)
@@ -123,6 +128,10 @@ def open_model(folder: Path) -> TensorFiles:
             )
         if entry.dtype != "F32":
             raise UserError(f"{name} is {entry.dtype}, it must be F32, {path}, make it again")
+    if (found := sha256_file(path)) != (said := str(read_json(folder / CONFIG)[WEIGHTS_SUM])):
+        raise UserError(
+            f"checksum is {found[:12]}, config.json says {said[:12]}, {path}, make the model again"
+        )
     return weights
 
 
@@ -130,13 +139,24 @@ def load_config(folder: Path) -> GPTConfig:
     """The configuration in a model folder. Raises UserError naming file, key and value."""
     path = folder / CONFIG
     values = read_json(path)
-    if values.pop("format", None) != FORMAT:
+    if values.get("format") != FORMAT:
         raise UserError(f"not a model folder of format {FORMAT}, {path}, make the model again")
     known = {field.name for field in fields(GPTConfig)}
-    if wrong := sorted(values.keys() ^ known):
-        word = "missing" if wrong[0] in known else "not a key of a model folder"
+    expected = known | {"format", WEIGHTS_SUM, CONFIG_SUM}
+    if wrong := sorted(values.keys() ^ expected):
+        word = "missing" if wrong[0] in expected else "not a key of a model folder"
         raise UserError(f"{wrong[0]} is {word}, {path}, make the model again")
-    return checked_config(values, path)
+    config = checked_config({name: values[name] for name in values if name in known}, path)
+    if signed(values) != values:
+        raise UserError(f"the values do not match {CONFIG_SUM}, {path}, make the model again")
+    return config
+
+
+def signed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config.json with their own SHA-256 as the last of them."""
+    rest = {name: value for name, value in values.items() if name != CONFIG_SUM}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+    return rest | {CONFIG_SUM: digest}
 
 
 def checked_config(values: Mapping[str, Any], path: Path) -> GPTConfig:
@@ -147,7 +167,8 @@ def checked_config(values: Mapping[str, Any], path: Path) -> GPTConfig:
         first = error.errors()[0]
     reason = first["msg"].removeprefix("Value error, ")
     if first["loc"]:
-        reason = f"{first['loc'][0]} is {first['input']!r}, {reason[0].lower()}{reason[1:]}"
+        shown = reprlib.repr(first["input"])
+        reason = f"{first['loc'][0]} is {shown}, {reason[0].lower()}{reason[1:]}"
     raise UserError(f"{reason}, {path}, mend or replace the file")
 
 

@@ -38,7 +38,8 @@ class Sampler:
     def probabilities(self, logits: Tensor) -> Tensor:
         """The distribution (B, V) that `draw` draws from, for a temperature above 0."""
         # The likeliest at 0 first: a tiny temperature must not turn large logits into infinities.
-        logits = (logits.float() - logits.amax(dim=-1, keepdim=True)) / self.temperature
+        temperature = max(self.temperature, torch.finfo(torch.float32).tiny)  # 0 / 0 is no number
+        logits = (logits.float() - logits.amax(dim=-1, keepdim=True)) / temperature
         if 0 < self.top_k < logits.size(-1):
             smallest = logits.topk(self.top_k).values[:, -1:]
             logits = logits.masked_fill(logits < smallest, -torch.inf)

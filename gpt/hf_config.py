@@ -87,7 +87,7 @@ def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
         )
     found = {ours: values.get(theirs, default) for theirs, ours, default in MATHS}
     activation = found["activation"]
-    if activation not in ACTIVATION_NAMES:
+    if not isinstance(activation, str) or activation not in ACTIVATION_NAMES:
         raise UserError(
             f"activation_function is {activation!r}, {path}, only {', '.join(ACTIVATION_NAMES)} "
             "can be imported"

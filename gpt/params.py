@@ -1,17 +1,23 @@
 """params.yaml, the one place that a user edits, read by one typed and strict loader."""
 
 import difflib
+import reprlib
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import YAMLError, YAMLWarning
 
 from gpt.errors import UserError
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+MAX_BYTES = 100_000  # of a YAML file; reading a million takes half a minute
+MERGE_TAG = "tag:yaml.org,2002:merge"
+
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -38,7 +44,7 @@ class DownloadParams(Section):
     text_field: str  # the field or column that holds the text, in .jsonl and .parquet
     separator: Annotated[str, Field(min_length=1)] | None  # between documents within a .txt
     max_bytes: Count
-    timeout_seconds: Positive
+    timeout_seconds: Annotated[float, Field(gt=0, le=86400)]
 
     @model_validator(mode="after")
     def _source_has_its_place(self) -> "DownloadParams":
@@ -62,10 +68,10 @@ class TokenizeParams(Section):
 class ModelParams(Section):
     """The architecture; the vocabulary comes from the tokenizer."""
 
-    n_layer: Count
-    n_head: Count
-    n_embd: Count
-    block_size: Count
+    n_layer: Annotated[int, Field(ge=1, le=2**10)]  # these are the limits of GPTConfig
+    n_head: Annotated[int, Field(ge=1, le=2**20)]
+    n_embd: Annotated[int, Field(ge=1, le=2**20)]
+    block_size: Annotated[int, Field(ge=1, le=2**31)]
     bias: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
@@ -191,9 +197,20 @@ def load_params(path: Path) -> Params:
     return parse_params(read_yaml(path), str(path))
 
 
+class _Constructor(SafeConstructor):
+    """Refuses the merge key: a few lines of merged merges would take hours to read."""
+
+    def flatten_mapping(self, node: Any) -> Any:
+        if any(key.tag == MERGE_TAG for key, _ in node.value):
+            raise ConstructorError("the merge key << is not supported", node.start_mark)
+        return super().flatten_mapping(node)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping as DVC reads it (YAML 1.2: `3e-4` is a number). Raises UserError."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"larger than {MAX_BYTES} bytes, {path}, it is no file of parameters")
         return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(f"no parameters, {path}, run in the project's folder") from None
@@ -203,9 +220,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
     """A YAML mapping that was already read from `where`. Raises UserError."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
     try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+        with warnings.catch_warnings(action="error", category=YAMLWarning):
+            value = yaml.load(text)
+    except (YAMLError, YAMLWarning, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"not valid YAML, {where}, {str(error) or 'nested too deeply'}") from None
     if not isinstance(value, dict):
         raise UserError(f"not a mapping of sections, {where}, restore it with git checkout {where}")
@@ -231,9 +251,16 @@ def _explain(error: dict[str, Any]) -> str:
     reason = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{name}: {reason}, change one of them"
-    shown = repr(error["input"])
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return f"{name} is {shown}, {reason[0].lower()}{reason[1:]}"
+    return f"{name} is {_shown(error['input'])}, {reason[0].lower()}{reason[1:]}"
+
+
+def _shown(value: object) -> str:
+    """The value, shortened: a few aliases in YAML can stand for one of billions of parts."""
+    try:
+        shown = reprlib.repr(value)
+    except ValueError:  # Python does not write integers of thousands of digits
+        return "a huge number"
+    return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
 def _suggest(keys: list[str]) -> str:

@@ -9,6 +9,7 @@ provenance.json  source, licence, url, sha256 (of corpus.txt), bytes (of all doc
 import hashlib
 import json
 import mmap
+import warnings
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -130,7 +131,8 @@ def _read_provenance(path: Path) -> dict[str, Any]:
 def _read_spans(path: Path, size: int) -> NDArray[np.int64]:
     """The spans (n, 2), memory-mapped, proven to be ordered, not empty and within `size` bytes."""
     try:
-        spans = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+        with warnings.catch_warnings(action="error"):  # NumPy warns of what is damaged
+            spans = np.lib.format.open_memmap(path, mode="r")  # never unpickles
     except OSError:
         raise
     except Exception:  # a damaged header fails in many ways, by TokenError too

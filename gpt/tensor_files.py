@@ -4,9 +4,9 @@ Memory therefore holds one tensor, not one model. Safetensors files go through t
 library, PyTorch's pickle-based format only through `torch.load(weights_only=True)`.
 """
 
+import hashlib
 import json
 import os
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,14 +155,18 @@ def write_tensors(
     shapes: Mapping[str, Shape],
     tensors: Iterable[tuple[str, Tensor]],
     metadata: Mapping[str, str],
-) -> None:
+) -> str:
     """Write float32 `tensors`, in the order of `shapes`, as a .safetensors file, one at a time.
 
-    The file appears at once under its name: fill a folder that is not yet in its place. Raises
-    ValueError if name, shape or dtype is not the announced one, UserError if a value is not finite.
+    The file appears at once under its name: fill a folder that is not yet in its place. Returns
+    the file's SHA-256 in hexadecimal. Raises ValueError if name, shape or dtype is not the
+    announced one, UserError if a value is not finite.
     """
+    digest = hashlib.sha256()
     with path.open("wb") as file:
-        file.write(_header(shapes, metadata))
+        header = _header(shapes, metadata)
+        digest.update(header)
+        file.write(header)
         announced = iter(shapes.items())
         for name, tensor in tensors:
             if (name, tuple(tensor.shape)) != (expected := next(announced, None)):
@@ -170,11 +174,14 @@ def write_tensors(
             if tensor.dtype != torch.float32:
                 raise ValueError(f"{name} is {tensor.dtype}, not float32")
             check_finite(name, tensor, path)
-            file.write(tensor.detach().cpu().contiguous().numpy().data.cast("B"))
+            data = tensor.detach().cpu().contiguous().numpy().data.cast("B")
+            digest.update(data)
+            file.write(data)
         if (left := next(announced, None)) is not None:
             raise ValueError(f"{left[0]} never came")
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()
 
 
 def check_finite(name: str, tensor: Tensor, where: Path) -> None:
@@ -251,7 +258,9 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
         value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except RuntimeError:  # the format before PyTorch 1.6 is no zip file and cannot be mapped
         value = _unpickle_legacy(path)
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damaged bytes fail in every way that the unpickler's code can
         raise _not_plain(path, error) from None
     if not isinstance(value, dict) or not all(isinstance(v, Tensor) for v in value.values()):
         raise UserError(f"not a mapping of tensors, {path}, save it with save_pretrained")
@@ -261,7 +270,9 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
 def _unpickle_legacy(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
         raise _not_plain(path, error) from None
 
 

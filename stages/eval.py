@@ -2,13 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import Any, get_args
 
 from gpt.errors import UserError, run_stage
 from gpt.eval_tables import write_tables
 from gpt.files import new_folder, write_json, write_text
 from gpt.folders import load_model, load_provenance
 from gpt.ladder import check_floor, floor_loss, ladder_lines, rungs, untrained_model
-from gpt.params import load_params
+from gpt.params import DownloadParams, TokenizeParams, load_params
 from gpt.runtime import choose_device, set_determinism
 from gpt.samples import sample_metrics, samples_page
 from gpt.scores import loss_metrics, model_losses, score
@@ -26,7 +27,7 @@ def main() -> None:
     tokenizer = load_tokenizer(args.tokens, args.model)
     train = open_tokens(args.tokens / "train.bin", tokenizer.sha256).tokens
     val = open_tokens(args.tokens / "val.bin", tokenizer.sha256).tokens
-    metadata = read_json(args.tokens / "metadata.json")
+    metadata = load_metadata(args.tokens / "metadata.json")
     model = load_model(args.model).to(device)
     scored = score(model, tokenizer, train, val, params.eval)
     metrics = loss_metrics(scored, model.config, params.eval)
@@ -60,6 +61,15 @@ def load_tokenizer(tokens: Path, model: Path) -> Tokenizer:
     if tokenizer.sha256 != Tokenizer.load(model / "vocabulary.json").sha256:
         raise UserError(f"{model} has another vocabulary than {tokens}, train it on these")
     return tokenizer
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """What the token folder says of its text. Raises UserError if source or split is unknown."""
+    known = read_json(path)
+    for key, params in (("source", DownloadParams), ("split", TokenizeParams)):
+        if known.get(key) not in get_args(params.model_fields[key].annotation):
+            raise UserError(f"{key} is {known.get(key)!r}, {path}, run tokenize again")
+    return known
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from gpt.config import GPT2_SIZES, GPTConfig, count_parameters, gpt2_config
+from gpt.config import GPT2_SIZES, LIMITS, GPTConfig, count_parameters, gpt2_config
 from gpt.model import GPT
+from gpt.params import ModelParams
 
 # transformers' documentation of the four checkpoints
 PUBLISHED = {
@@ -50,3 +52,16 @@ def test_impossible_shapes_are_refused(changes: dict[str, Any], said: str) -> No
     }
     with pytest.raises(ValueError, match=said):
         GPTConfig(**(shape | changes))
+
+
+@pytest.mark.parametrize("name", ["n_layer", "n_head", "n_embd", "block_size"])
+def test_params_and_config_have_the_same_limits(name: str) -> None:
+    small: dict[str, Any] = {"n_layer": 1, "n_head": 1, "n_embd": 2**20, "block_size": 1}
+    largest = small | {name: LIMITS[name]}
+    params = ModelParams(**largest, bias=True, dropout=0.0)
+    assert GPTConfig(vocab_size=1, n_inner=1, **params.model_dump()).n_layer >= 1
+    above = small | {name: LIMITS[name] + 1}
+    with pytest.raises(ValidationError, match=name):
+        ModelParams(**above, bias=True, dropout=0.0)
+    with pytest.raises(ValueError, match=f"{name} is {LIMITS[name] + 1}, it must be at most"):
+        GPTConfig(vocab_size=1, n_inner=1, **above)

@@ -9,7 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gpt.errors import UserError
-from gpt.folders import load_config, load_model, load_provenance, load_tokenizer, save_model
+from gpt.files import sha256_file
+from gpt.folders import (
+    load_config,
+    load_model,
+    load_provenance,
+    load_tokenizer,
+    save_model,
+    signed,
+)
 from gpt.model import GPT
 from gpt.tokenizer import Tokenizer
 from tests.parity import CONFIG
@@ -59,7 +67,8 @@ def edit_config(**changes: object) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
         path = folder / "config.json"
         values = json.loads(path.read_text()) | changes
-        path.write_text(json.dumps({k: v for k, v in values.items() if v != "REMOVED"}))
+        kept = {k: v for k, v in values.items() if v != "REMOVED"}
+        path.write_text(json.dumps(signed(kept)))
 
     return edit
 
@@ -69,6 +78,17 @@ def edit_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Callabl
         tensors = load_file(folder / "model.safetensors")
         change(tensors)
         save_file(tensors, folder / "model.safetensors")
+        edit_config(weights_sha256=sha256_file(folder / "model.safetensors"))(folder)
+
+    return edit
+
+
+def flip(name: str) -> Callable[[Path], None]:
+    """Change the last bit of a file."""
+
+    def edit(folder: Path) -> None:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
     return edit
 
@@ -95,6 +115,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing tensor": (edit_tensors(lambda t: t.pop("ln_f.bias")), "ln_f.bias is missing"),
     "unknown tensor": (edit_tensors(lambda t: t.update(x=torch.ones(1))), "x is not a tensor of"),
     "half": (edit_tensors(lambda t: t.update({"ln_f.bias": t["ln_f.bias"].half()})), "is F16"),
+    "flipped weight": (flip("model.safetensors"), "checksum is [0-9a-f]{12}, config.json says"),
+    "another value": (
+        lambda f: (f / "config.json").write_text(
+            (f / "config.json").read_text().replace('"n_head": 2', '"n_head": 4')
+        ),
+        "the values do not match config_sha256",
+    ),
+    "no checksum": (edit_config(weights_sha256="REMOVED"), "weights_sha256 is missing"),
+    "checksum of another type": (edit_config(weights_sha256=1), "config.json says 1"),
     "NaN": (edit_tensors(lambda t: t["ln_f.bias"].fill_(torch.nan)), "ln_f.bias has NaN"),
 }
 

@@ -104,3 +104,9 @@ def test_a_seed_gives_one_text_and_the_end_of_text_ends_it(model: GPT) -> None:
     assert texts[0] == texts[1] != texts[2]
     end = texts[0][10]
     assert sample_text_ids(model, [60], 40, sampler, 1, end) == texts[0][: texts[0].index(end)]
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-320])
+def test_a_tiny_temperature_takes_the_likeliest(temperature: float) -> None:
+    logits = torch.tensor([[0.0, 3.0, -40.0], [1e30, 0.0, 2e30]])
+    assert Sampler(temperature).probabilities(logits).tolist() == [[0, 1, 0], [0, 0, 1]]

@@ -42,6 +42,10 @@ def test_committed_params_are_valid() -> None:
         ("download", "source", "path", "source 'path' needs path"),
         ("import_hf", "source", "local", "source 'local' needs path"),
         ("eval", "stride", 169, "eval.stride 169 is above model.block_size 168"),
+        ("train", "steps", 2**63, "train.steps is 9223372036854775808, input should be less"),
+        ("train", "lr", [16**5000], "input should be a valid number"),
+        ("model", "n_layer", 1025, "model.n_layer is 1025, input should be less than or equal"),
+        ("download", "timeout_seconds", 1e300, "download.timeout_seconds is 1e+300"),
         ("eval", "prompts", None, "eval.prompts is None, input should be a valid list"),
     ],
 )
@@ -82,6 +86,10 @@ def test_every_way_to_write_a_learning_rate(tmp_path: Path, text: str) -> None:
         (b"a: \xff\n", "not UTF-8 at byte 3"),
         (b"[" * 1500, "not valid YAML"),
         (b"a: !!python/object:os.system x\n", "not valid YAML"),
+        (b"a: &x 1\nb: &x 2\nc: *x\n", "duplicate anchor 'x'"),
+        (b"a: &x {b: 1}\nc: {<<: *x}\n", "the merge key << is not supported"),
+        (b"a: !!bool maybe\n", "not valid YAML"),
+        (b"# long\n" * 15_000, "larger than 100000 bytes"),
     ],
 )
 def test_unreadable_file_is_one_line(tmp_path: Path, content: bytes, said: str) -> None:
