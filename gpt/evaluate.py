@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from gpt.config import GPTConfig
+from gpt.config import ModelConfig
 from gpt.runtime import precision
 
 Ids = NDArray[np.unsignedinteger]
@@ -21,7 +21,7 @@ Losses = NDArray[np.float64]
 @torch.inference_mode()
 def token_losses(
     model: nn.Module,
-    config: GPTConfig,
+    config: ModelConfig,
     ids: Ids,
     separator: int,
     stride: int,

@@ -62,6 +62,8 @@ class TokenizeParams(Section):
 class ModelParams(Section):
     """The architecture; the vocabulary comes from the tokenizer."""
 
+    kind: Literal["gpt", "bigram"]
+    bigram_init: Literal["zeros", "normal", "empirical"]
     n_layer: Count
     n_head: Count
     n_embd: Count
@@ -109,6 +111,7 @@ class TrainParams(Section):
     sample_prompt: str
     sample_tokens: Count
     checkpoint_every: Count
+    network_every: Natural  # 0 turns it off
 
     @model_validator(mode="after")
     def _does_not_start_from_its_own_result(self) -> "TrainParams":

@@ -20,9 +20,9 @@ from gpt.evaluate import (
     unigram_losses,
 )
 from gpt.files import write_json, write_text
-from gpt.folders import load_model
+from gpt.folders import load_language_model
 from gpt.generate import Sampler, sample_text_ids
-from gpt.model import GPT
+from gpt.language_model import LanguageModel
 from gpt.params import EvalParams, load_params
 from gpt.runtime import choose_device, set_determinism
 from gpt.tokenizer import Tokenizer
@@ -41,7 +41,7 @@ def main() -> None:
         )
     train = open_tokens(args.tokens / "train.bin", tokenizer.sha256).tokens
     val = open_tokens(args.tokens / "val.bin", tokenizer.sha256).tokens
-    model = load_model(args.model).to(choose_device(params.train.device))
+    model = load_language_model(args.model).to(choose_device(params.train.device))
     metrics = measure(model, tokenizer, train, val, params.eval)
     floor = floor_loss(args.tokens / "metadata.json", tokenizer, val)
     if floor is not None:
@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure(
-    model: GPT, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalParams
+    model: LanguageModel, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalParams
 ) -> dict[str, float]:
     """The numbers of metrics/eval.json. Losses are in nats per token."""
     eot, size = tokenizer.end_of_text, tokenizer.vocab_size
@@ -107,7 +107,7 @@ def check_floor(metrics: dict[str, float], where: Path) -> None:
         )
 
 
-def samples(model: GPT, tokenizer: Tokenizer, params: EvalParams) -> str:
+def samples(model: LanguageModel, tokenizer: Tokenizer, params: EvalParams) -> str:
     """Markdown with a text for each prompt and temperature."""
     parts = ["# Samples\n"]
     for prompt in params.prompts:

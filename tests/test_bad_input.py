@@ -23,8 +23,8 @@ COMMANDS = {
     "tokenize": "--raw data/raw --out data/tokens --metrics metrics/tokenize.json",
     "train": f"--init {ROOT / 'models' / 'scratch'} --tokens data/tokens --checkpoints checkpoints "
     "--out models/trained "
-    "--plots plots/train --samples samples/train.md --metrics metrics/train.json "
-    "--speed-metrics metrics/train_speed.json",
+    "--plots plots/train --network plots/network --samples samples/train.md "
+    "--metrics metrics/train.json --speed-metrics metrics/train_speed.json",
     "eval": "--tokens data/tokens --model models/trained --samples samples/eval.md "
     "--metrics metrics/eval.json",
     "import_hf": "--out models/imported --metrics metrics/import_hf.json",
