@@ -23,6 +23,7 @@ COPIED = (
     "dvc.yaml",
     "params.yaml",
     ".dvc/config",
+    ".dvc/plots",
     ".gitignore",
 )
 ENV = {
@@ -150,7 +151,35 @@ def test_a_train_parameter_reruns_train_and_what_follows(done: Path, tmp_path: P
     changed = json.loads(run(folder, "dvc", "params", "diff", "--json"))
     assert changed["params.yaml"] == {"train.steps": {"old": 20, "new": 15, "diff": -5}}
     run(folder, "dvc", "plots", "diff")
-    assert "Gradient norm" in (folder / "dvc_plots" / "index.html").read_text()
+    page = (folder / "dvc_plots" / "index.html").read_text()
+    for title in ("Gradient norm", "Residual stream", "Update against weight"):
+        assert f'"text": "{title}"' in page
+
+
+def test_a_bigram_goes_through_the_same_pipeline(done: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(done, tmp_path / "project", symlinks=True)
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("kind: gpt ", "kind: bigram "))
+    output = run(folder, "dvc", "repro", "eval", "verify_export")
+    assert sorted(stages_run(output)) == ["eval", "export_hf", "train", "verify_export"]
+    metrics = {
+        name: json.loads((folder / "metrics" / f"{name}.json").read_text())
+        for name in ("tokenize", "train", "eval", "export_hf", "verify_export")
+    }
+    n_params = metrics["tokenize"]["vocab_size"] ** 2
+    assert metrics["train"]["n_params"] == metrics["export_hf"]["n_params"] == n_params
+    assert 0 < metrics["train"]["table_distance"] < 1
+    assert metrics["eval"]["val_loss"] < metrics["eval"]["loss_uniform"]
+    assert metrics["export_hf"]["bytes"] == 0
+    assert metrics["verify_export"] == {"checks_total": 0, "checks_passed": 0}
+    for path in ("models/exported", "plots/verify_export"):
+        assert "models/trained is a bigram" in (folder / path / "README.txt").read_text()
+    assert (folder / "plots/train/bigram.tsv").stat().st_size > 50
+    said = run(
+        folder, sys.executable, "-m", "stages.sample", "--model", "models/trained", "--tokens", "9"
+    )
+    assert said.strip()
+    assert "error" not in run(folder, "dvc", "plots", "show")
 
 
 def test_experiments_run_and_queue(done: Path, tmp_path: Path) -> None:

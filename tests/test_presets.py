@@ -32,7 +32,7 @@ def params(tmp_path: Path) -> Path:
 
 def test_the_promised_presets_are_there() -> None:
     promised = ("shakespeare-char", "shakespeare-nanogpt", "shakespeare-bpe", "gpt2-124m", "tiny")
-    assert {*promised, "stories", "finetune-gpt2-shakespeare"} <= set(NAMES)
+    assert {*promised, "stories", "finetune-gpt2-shakespeare", "bigram"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,8 +99,16 @@ def test_the_finetuning_preset_continues_gpt2_itself(params: Path) -> None:
     assert count_parameters(longer) == 124_439_808
 
 
+def test_the_bigram_reads_the_text_of_the_defaults(params: Path) -> None:
+    apply(params, "bigram")
+    got, defaults = load_params(params), load_params(PARAMS)
+    assert got.model.kind == "bigram"
+    assert (got.download, got.tokenize) == (defaults.download, defaults.tokenize)
+    assert (got.train.weight_decay, got.train.align_documents) == (0.0, False)  # as it is counted
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: finetune-gpt2-shakespeare, "):
+    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: bigram, finetune-"):
         preset_file(ROOT / "presets", "shakespear")
 
 
