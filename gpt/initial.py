@@ -16,6 +16,8 @@ from gpt.params import ModelParams, TrainParams
 from gpt.tensor_files import WEIGHTS
 from gpt.tokenizer import Tokenizer
 
+LARGEST_TABLE = 2**29  # of a bigram; training needs 24 bytes for each number
+
 
 def initial_model(
     source: Path, shape: ModelParams, train: TrainParams, tokenizer: Tokenizer, ids: Ids
@@ -39,8 +41,13 @@ def initial_model(
 
 
 def new_config(shape: ModelParams, vocab_size: int) -> ModelConfig:
-    """The configuration of a new model of the wanted kind."""
+    """The configuration of a new model of the wanted kind. Raises UserError if it is too large."""
     if shape.kind == "bigram":
+        if vocab_size**2 > LARGEST_TABLE:
+            raise UserError(
+                f"a bigram of {vocab_size} ids is a table of {vocab_size**2:,} numbers, "
+                "params.yaml, use tokenize.kind bpe or char, or model.kind gpt"
+            )
         return BigramConfig(vocab_size, shape.block_size)
     return GPTConfig(vocab_size=vocab_size, **shape.model_dump(exclude={"kind", "bigram_init"}))
 

@@ -85,8 +85,10 @@ class Trainer:
         self.optimizers = make_optimizers(model, params)
         self.loss: Callable[..., Tensor] = next_token_loss
         self.step = 0
-        self.progress: dict[str, Any] = {"steps": [], "val": [], "samples": [], "pending": []}
-        self.progress |= {"network": no_rows(), "table": []}
+        self.progress: dict[str, Any] = {
+            name: [] for name in ("steps", "val", "samples", "table", "pending")
+        }
+        self.progress["network"] = no_rows()
         self.seconds = 0.0  # spent in training steps by this process
         self.steps_here = 0
 

@@ -141,6 +141,12 @@ def test_it_goes_on_from_its_own_kind_alone(tmp_path: Path) -> None:
         initial_model(tmp_path / "gpt", shape(), TRAIN, CHARACTERS, IDS)
 
 
+def test_a_table_beyond_any_memory_is_refused() -> None:
+    assert new_config(shape(), 20_000) == BigramConfig(20_000, 16)
+    with pytest.raises(UserError, match=r"50257 ids is a table of 2,525,766,049 numbers"):
+        new_config(shape(), 50257)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_adamw_updates_the_table(optimizer: str) -> None:
     params = TRAIN.model_copy(update={"optimizer": optimizer})
