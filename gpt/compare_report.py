@@ -15,7 +15,7 @@ from gpt.compare import (
     pair,
     seed_variance,
 )
-from gpt.revisions import DOCUMENTS, Run, changed, same_losses
+from gpt.revisions import DOCUMENTS, PROVENANCE, Run, changed, same_losses
 
 SHOWN_FILES = 5
 MISSING = "-"  # in place of a value that a revision lacks
@@ -199,9 +199,7 @@ def environment_notes(runs: Side) -> list[str]:
     """Whether the runs come from one environment, as far as is known."""
     unknown = [run.name for run in runs if run.environment is None]
     if unknown:
-        return [
-            f"the environment of {', '.join(unknown)} is unknown: no models/trained in the cache"
-        ]
+        return [f"the environment of {', '.join(unknown)} is unknown: no {PROVENANCE}"]
     first = runs[0].environment or {}
     told = []
     for run in runs[1:]:

@@ -1,7 +1,7 @@
-"""The shape of a GPT-2, and its exact size from the shape alone."""
+"""The shape of a model, and its exact size from the shape alone."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Activation = Literal["gelu_new", "gelu", "relu"]
 ACTIVATIONS: tuple[Activation, ...] = ("gelu_new", "gelu", "relu")
@@ -23,6 +23,8 @@ class GPTConfig:
 
     The defaults after `n_embd` are GPT-2's own. Raises ValueError on an impossible shape.
     """
+
+    kind: ClassVar[str] = "gpt"
 
     vocab_size: int
     block_size: int  # the longest context, in tokens
@@ -70,6 +72,24 @@ class GPTConfig:
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
 
 
+@dataclass(frozen=True)
+class BigramConfig:
+    """The shape of a table of what follows each token. Raises ValueError on an impossible one."""
+
+    kind: ClassVar[str] = "bigram"
+
+    vocab_size: int
+    block_size: int  # how much text goes through at once; the model itself sees one token
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, it must be at least 1")
+
+
+ModelConfig = GPTConfig | BigramConfig
+
+
 # Radford et al. 2019, table 2, with the parameter counts of the published checkpoints' shapes.
 GPT2_SIZES: dict[str, dict[str, int]] = {
     "gpt2": {"n_layer": 12, "n_head": 12, "n_embd": 768},
@@ -85,8 +105,10 @@ def gpt2_config(name: str, **changes: Any) -> GPTConfig:
     return GPTConfig(**(shape | changes))
 
 
-def count_parameters(config: GPTConfig) -> int:
+def count_parameters(config: ModelConfig) -> int:
     """The exact number of parameters, a tied head counted once."""
+    if isinstance(config, BigramConfig):
+        return config.vocab_size**2
     width, inner, bias = config.n_embd, config.mlp_width, int(config.bias)
     layer_norm = width * (1 + bias)
     attention = 3 * width * (width + bias) + width * (width + bias)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from gpt.config import GPTConfig
+from gpt.config import ModelConfig
 from gpt.runtime import precision
 
 Ids = NDArray[np.unsignedinteger]
@@ -25,7 +25,7 @@ COUNTED = 1 << 27  # training tokens whose pairs are counted: their table must f
 @torch.inference_mode()
 def token_losses(
     model: nn.Module,
-    config: GPTConfig,
+    config: ModelConfig,
     ids: Ids,
     separator: int,
     stride: int,

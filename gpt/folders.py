@@ -12,15 +12,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from gpt.config import GPTConfig
+from gpt.bigram import Bigram
+from gpt.config import BigramConfig, GPTConfig, ModelConfig
 from gpt.errors import UserError
 from gpt.files import new_folder, sha256_file, write_json
+from gpt.language_model import LanguageModel, new_model
 from gpt.model import GPT, Attention
 from gpt.tensor_files import (
     WEIGHTS,
@@ -37,26 +39,29 @@ FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS_SUM, CONFIG_SUM = "weights_sha256", "config_sha256"
 PROVENANCE = "provenance.json"
+KINDS: dict[str, type[GPTConfig] | type[BigramConfig]] = {
+    config.kind: config for config in (GPTConfig, BigramConfig)
+}
+Config = TypeVar("Config", bound=ModelConfig)
 
 
-def skeleton(config: GPTConfig, attention: Attention = "fused") -> GPT:
-    """The model without numbers (on PyTorch's meta device): names and shapes cost nothing."""
-    with torch.device("meta"):
-        return GPT(config, attention)
-
-
-def tensor_shapes(config: GPTConfig) -> dict[str, Shape]:
+def tensor_shapes(config: ModelConfig) -> dict[str, Shape]:
     """Name and shape of every tensor of the model, in its order, a tied head not repeated."""
     return dict(_shapes(config))
 
 
 @cache
-def _shapes(config: GPTConfig) -> tuple[tuple[str, Shape], ...]:
-    return tuple((name, tuple(p.shape)) for name, p in skeleton(config).named_parameters())
+def _shapes(config: ModelConfig) -> tuple[tuple[str, Shape], ...]:
+    with torch.device("meta"):  # names and shapes without numbers cost nothing
+        model = new_model(config)
+    return tuple((name, tuple(p.shape)) for name, p in model.named_parameters())
 
 
 def save_model(
-    folder: Path, model: GPT, provenance: Mapping[str, Any], tokenizer: Tokenizer | None = None
+    folder: Path,
+    model: LanguageModel,
+    provenance: Mapping[str, Any],
+    tokenizer: Tokenizer | None = None,
 ) -> None:
     """Put a model folder in the place of `folder`, whole or not at all.
 
@@ -70,14 +75,15 @@ def save_model(
 
 def write_model(
     folder: Path,
-    config: GPTConfig,
+    config: ModelConfig,
     tensors: Iterable[tuple[str, Tensor]],
     provenance: Mapping[str, Any],
     tokenizer: Tokenizer | None = None,
 ) -> None:
     """Fill an existing folder from float32 `tensors` that come one by one in the model's order."""
     digest = write_tensors(folder / WEIGHTS, tensor_shapes(config), tensors, {"format": "pt"})
-    write_json(folder / CONFIG, signed({"format": FORMAT, **asdict(config), WEIGHTS_SUM: digest}))
+    values = {"format": FORMAT, "kind": config.kind, **asdict(config), WEIGHTS_SUM: digest}
+    write_json(folder / CONFIG, signed(values))
     write_json(folder / PROVENANCE, provenance)
     if tokenizer is not None:
         tokenizer.save(folder / VOCABULARY)
@@ -86,10 +92,20 @@ def write_model(
 def load_model(
     folder: Path, attention: Attention = "fused", dtype: torch.dtype = torch.float32
 ) -> GPT:
-    """The model in `folder`, on the CPU, in evaluation mode. Raises UserError, naming the file."""
-    weights = open_model(folder)
-    state = {name: _checked(weights, name) for name in weights.stored}
-    return model_from_state(load_config(folder), state, attention, dtype)
+    """The GPT in `folder`, on the CPU, in evaluation mode. Raises UserError, naming the file."""
+    state = _state(folder)
+    return model_from_state(load_gpt_config(folder), state, attention, dtype)
+
+
+def load_language_model(folder: Path) -> LanguageModel:
+    """The model in `folder`, whatever its kind, as `load_model` loads a GPT."""
+    state, config = _state(folder), load_config(folder)
+    if isinstance(config, GPTConfig):
+        return model_from_state(config, state, "fused", torch.float32)
+    with torch.device("meta"):
+        model = Bigram(config)
+    model.load_state_dict(state, assign=True)
+    return model.eval()
 
 
 def model_from_state(
@@ -99,7 +115,8 @@ def model_from_state(
 
     `state` has a tied head once, as `named_parameters` gives it.
     """
-    model = skeleton(config, attention)
+    with torch.device("meta"):
+        model = GPT(config, attention)
     values = {name: tensor.to(dtype) for name, tensor in state.items()}
     if config.tie_word_embeddings:
         values["lm_head.weight"] = values["wte.weight"]
@@ -135,18 +152,21 @@ def open_model(folder: Path) -> TensorFiles:
     return weights
 
 
-def load_config(folder: Path) -> GPTConfig:
+def load_config(folder: Path) -> ModelConfig:
     """The configuration in a model folder. Raises UserError naming file, key and value."""
     path = folder / CONFIG
     values = read_json(path)
     if values.get("format") != FORMAT:
         raise UserError(f"not a model folder of format {FORMAT}, {path}, make the model again")
-    known = {field.name for field in fields(GPTConfig)}
-    expected = known | {"format", WEIGHTS_SUM, CONFIG_SUM}
+    kind = values.get("kind")
+    if kind not in KINDS:
+        raise UserError(f"kind is {kind!r}, not one of {', '.join(KINDS)}, {path}, mend the file")
+    known = {field.name for field in fields(KINDS[kind])}
+    expected = known | {"format", "kind", WEIGHTS_SUM, CONFIG_SUM}
     if wrong := sorted(values.keys() ^ expected):
         word = "missing" if wrong[0] in expected else "not a key of a model folder"
         raise UserError(f"{wrong[0]} is {word}, {path}, make the model again")
-    config = checked_config({name: values[name] for name in values if name in known}, path)
+    config = checked_config(KINDS[kind], {name: values[name] for name in known}, path)
     if signed(values) != values:
         raise UserError(f"the values do not match {CONFIG_SUM}, {path}, make the model again")
     return config
@@ -159,10 +179,18 @@ def signed(values: Mapping[str, Any]) -> dict[str, Any]:
     return rest | {CONFIG_SUM: digest}
 
 
-def checked_config(values: Mapping[str, Any], path: Path) -> GPTConfig:
-    """GPTConfig from JSON values, types checked too. Raises UserError naming key and value."""
+def load_gpt_config(folder: Path) -> GPTConfig:
+    """The configuration of a GPT's folder. Raises UserError if the model is of another kind."""
+    config = load_config(folder)
+    if not isinstance(config, GPTConfig):
+        raise UserError(f"a {config.kind} is no GPT-2, {folder}, train with model.kind: gpt")
+    return config
+
+
+def checked_config(kind: type[Config], values: Mapping[str, Any], path: Path) -> Config:
+    """A configuration from JSON values, types checked. Raises UserError naming key and value."""
     try:
-        return TypeAdapter(GPTConfig).validate_json(json.dumps(values), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
     reason = first["msg"].removeprefix("Value error, ")
@@ -181,6 +209,11 @@ def load_tokenizer(folder: Path) -> Tokenizer | None:
 def load_provenance(folder: Path) -> dict[str, Any]:
     """What a model folder says about its own origin."""
     return read_json(folder / PROVENANCE)
+
+
+def _state(folder: Path) -> dict[str, Tensor]:
+    weights = open_model(folder)
+    return {name: _checked(weights, name) for name in weights.stored}
 
 
 def _checked(weights: TensorFiles, name: str) -> Tensor:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpt.model import GPT, KeyValue
+from gpt.language_model import LanguageModel
+from gpt.model import KeyValue
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def context_start(length: int, block_size: int) -> int:
 
 @torch.inference_mode()
 def generate(
-    model: GPT,
+    model: LanguageModel,
     ids: Tensor,
     n_tokens: int,
     sampler: Sampler,
@@ -93,7 +94,12 @@ def generate(
 
 
 def sample_text_ids(
-    model: GPT, prompt: list[int], n_tokens: int, sampler: Sampler, seed: int, end_of_text: int
+    model: LanguageModel,
+    prompt: list[int],
+    n_tokens: int,
+    sampler: Sampler,
+    seed: int,
+    end_of_text: int,
 ) -> list[int]:
     """The ids that follow `prompt`, up to `n_tokens` or the end of the text, whichever is first.
 
@@ -103,7 +109,7 @@ def sample_text_ids(
 
 
 def sample_texts_ids(
-    model: GPT,
+    model: LanguageModel,
     prompt: list[int],
     count: int,
     n_tokens: int,
@@ -112,7 +118,7 @@ def sample_texts_ids(
     end_of_text: int,
 ) -> list[list[int]]:
     """The same for `count` texts side by side."""
-    device = model.wte.weight.device
+    device = next(model.parameters()).device
     generator = torch.Generator(device=device).manual_seed(seed)
     ids = torch.tensor([prompt or [end_of_text]] * count, device=device)
     drawn = []

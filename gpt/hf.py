@@ -15,7 +15,7 @@ from torch import Tensor
 from gpt.config import GPTConfig
 from gpt.errors import UserError
 from gpt.files import sha256_file, write_json
-from gpt.folders import load_config, load_tokenizer, open_model, tensor_shapes, write_model
+from gpt.folders import load_gpt_config, load_tokenizer, open_model, tensor_shapes, write_model
 from gpt.hf_config import config_from_hf, config_to_hf
 from gpt.tensor_files import (
     WEIGHTS,
@@ -79,7 +79,7 @@ def import_model(
 
 def export_model(model: Path, folder: Path) -> GPTConfig:
     """Fill `folder` with what transformers loads, from a model folder of ours. Raises UserError."""
-    config, weights, tokenizer = load_config(model), open_model(model), load_tokenizer(model)
+    config, weights, tokenizer = load_gpt_config(model), open_model(model), load_tokenizer(model)
     end_of_text = None if tokenizer is None else tokenizer.end_of_text
     write_json(folder / "config.json", config_to_hf(config, end_of_text))
     special = {"bos_token_id": end_of_text, "eos_token_id": end_of_text}

@@ -92,7 +92,7 @@ def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
             f"activation_function is {activation!r}, {path}, only {', '.join(ACTIVATION_NAMES)} "
             "can be imported"
         )
-    return checked_config(found | {"activation": ACTIVATION_NAMES[activation]}, path)
+    return checked_config(GPTConfig, found | {"activation": ACTIVATION_NAMES[activation]}, path)
 
 
 def config_to_hf(config: GPTConfig, end_of_text: int | None) -> dict[str, Any]:

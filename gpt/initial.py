@@ -5,30 +5,51 @@ from pathlib import Path
 
 import torch
 
-from gpt.config import GPTConfig
+from gpt.bigram import Bigram, pair_counts
+from gpt.config import BigramConfig, GPTConfig, ModelConfig
 from gpt.errors import UserError
+from gpt.evaluate import Ids
 from gpt.files import sha256_file
-from gpt.folders import load_config, load_model, load_tokenizer, model_from_state
-from gpt.model import GPT
+from gpt.folders import load_config, load_language_model, load_tokenizer, model_from_state
+from gpt.language_model import LanguageModel, new_model
 from gpt.params import ModelParams, TrainParams
 from gpt.tensor_files import WEIGHTS
 from gpt.tokenizer import Tokenizer
 
+LARGEST_TABLE = 2**29  # of a bigram; training needs 24 bytes for each number
+
 
 def initial_model(
-    source: Path, shape: ModelParams, train: TrainParams, tokenizer: Tokenizer
-) -> GPT:
+    source: Path, shape: ModelParams, train: TrainParams, tokenizer: Tokenizer, ids: Ids
+) -> LanguageModel:
     """A new model if `source` is a file (models/scratch), else the one in that model folder.
 
     A folder's model takes its dropout, and a shorter context if wanted, from `shape`; the rest of
-    it and the tokenizer must agree. Raises UserError.
+    it and the tokenizer must agree. A bigram may be counted from the training split's `ids` (N,).
+    Raises UserError.
     """
     if not source.is_file():
         check_fits(source, shape, tokenizer)
-        return adapted(load_model(source), shape, train).train()
-    model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **shape.model_dump()), train.attention)
-    model.initialise(train.seed, train.init_std)
+        return adapted(load_language_model(source), shape, train).train()
+    model = new_model(new_config(shape, tokenizer.vocab_size), train.attention)
+    if isinstance(model, Bigram):
+        counts = pair_counts(ids, tokenizer.end_of_text, tokenizer.vocab_size)
+        model.initialise(shape.bigram_init, counts, train.seed, train.init_std)
+    else:
+        model.initialise(train.seed, train.init_std)
     return model
+
+
+def new_config(shape: ModelParams, vocab_size: int) -> ModelConfig:
+    """The configuration of a new model of the wanted kind. Raises UserError if it is too large."""
+    if shape.kind == "bigram":
+        if vocab_size**2 > LARGEST_TABLE:
+            raise UserError(
+                f"a bigram of {vocab_size} ids is a table of {vocab_size**2:,} numbers, "
+                "params.yaml, use tokenize.kind bpe or char, or model.kind gpt"
+            )
+        return BigramConfig(vocab_size, shape.block_size)
+    return GPTConfig(vocab_size=vocab_size, **shape.model_dump(exclude={"kind", "bigram_init"}))
 
 
 def origin(source: Path) -> dict[str, str]:
@@ -39,11 +60,12 @@ def origin(source: Path) -> dict[str, str]:
 def check_fits(source: Path, shape: ModelParams, tokenizer: Tokenizer) -> None:
     """Raises UserError if the model in `source` has another shape or another vocabulary."""
     config, own = load_config(source), load_tokenizer(source)
-    for name in ("n_layer", "n_head", "n_embd", "bias"):
+    shaped = ("n_layer", "n_head", "n_embd", "bias") if isinstance(config, GPTConfig) else ()
+    for name in ("kind", *(shaped if shape.kind == config.kind else ())):
         found, wanted = getattr(config, name), getattr(shape, name)
         if found != wanted:
             raise UserError(f"model.{name} is {wanted}, {source} has {found}, set it to that")
-    if shape.block_size > config.block_size:
+    if isinstance(config, GPTConfig) and shape.block_size > config.block_size:
         raise UserError(
             f"model.block_size is {shape.block_size}, {source} has {config.block_size} positions, "
             "set it to that or less"
@@ -56,8 +78,11 @@ def check_fits(source: Path, shape: ModelParams, tokenizer: Tokenizer) -> None:
         )
 
 
-def adapted(model: GPT, shape: ModelParams, train: TrainParams) -> GPT:
+def adapted(model: LanguageModel, shape: ModelParams, train: TrainParams) -> LanguageModel:
     """The same model with its first positions only, with dropout, with the wanted attention."""
+    if isinstance(model, Bigram):
+        model.config = replace(model.config, block_size=shape.block_size)
+        return model
     config = replace(model.config, block_size=shape.block_size, dropout=shape.dropout)
     state = {name: p.detach() for name, p in model.named_parameters()}
     state["wpe.weight"] = state["wpe.weight"][: shape.block_size].clone()

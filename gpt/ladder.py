@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt import stories
-from gpt.config import GPTConfig
+from gpt.config import GPTConfig, ModelConfig
 from gpt.errors import UserError
 from gpt.model import GPT
 
@@ -21,10 +21,14 @@ RUNGS = {
 }
 
 
-def untrained_model(provenance: Mapping[str, Any], config: GPTConfig) -> GPT | None:
-    """The model as it was before its first step, or None where it did not begin from a seed."""
+def untrained_model(provenance: Mapping[str, Any], config: ModelConfig) -> GPT | None:
+    """The GPT as it was before its first step, or None where it did not begin from a seed."""
     train = provenance.get("params", {}).get("train", {})
-    if train.get("init_from", "scratch") != "scratch" or not {"seed", "init_std"} <= train.keys():
+    if (
+        not isinstance(config, GPTConfig)
+        or train.get("init_from", "scratch") != "scratch"
+        or not {"seed", "init_std"} <= train.keys()
+    ):
         return None
     model = GPT(config)
     model.initialise(train["seed"], train["init_std"])

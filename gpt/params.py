@@ -68,6 +68,8 @@ class TokenizeParams(Section):
 class ModelParams(Section):
     """The architecture; the vocabulary comes from the tokenizer."""
 
+    kind: Literal["gpt", "bigram"]
+    bigram_init: Literal["zeros", "normal", "empirical"]
     n_layer: Annotated[int, Field(ge=1, le=2**10)]  # these are the limits of GPTConfig
     n_head: Annotated[int, Field(ge=1, le=2**20)]
     n_embd: Annotated[int, Field(ge=1, le=2**20)]
@@ -115,6 +117,7 @@ class TrainParams(Section):
     sample_prompt: str
     sample_tokens: Count
     checkpoint_every: Count
+    network_every: Natural  # 0 turns it off
 
     @model_validator(mode="after")
     def _does_not_start_from_its_own_result(self) -> "TrainParams":

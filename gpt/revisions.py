@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.fs import GitFileSystem
 from dvc.repo import Repo
@@ -21,7 +20,8 @@ from gpt.params import parse_yaml
 WORKSPACE = "workspace"
 PARAMS, LOCK, METRICS = "params.yaml", "dvc.lock", "metrics"
 DOCUMENTS = "plots/eval/documents.tsv"
-PROVENANCE = "models/trained/provenance.json"
+PROVENANCE = "metrics/train_provenance.json"
+BESIDE = ("_speed.json", "_provenance.json", "_circumstances.json")  # no metrics
 STAGES = ("download", "tokenize", "train", "eval")  # what leads to the loss
 SECTIONS = (*STAGES, "model")
 
@@ -83,7 +83,7 @@ class Run:
         folder = str(self._root / METRICS)
         paths = self._fs.ls(folder, detail=False) if self._fs.isdir(folder) else []
         names = sorted(PurePosixPath(path).name for path in paths)
-        files = [name for name in names if name.endswith(".json") and "_speed" not in name]
+        files = [name for name in names if name.endswith(".json") and not name.endswith(BESIDE)]
         if not files:
             raise UserError(f"no metrics, {self.where(METRICS)}, run make repro and commit")
         return {name.removesuffix(".json"): self._json(f"{METRICS}/{name}") for name in files}
@@ -106,14 +106,11 @@ class Run:
 
     @cached_property
     def environment(self) -> dict[str, Any] | None:
-        """Versions and machine of the training, if the model is in the workspace or the cache."""
-        rev = None if self.name == WORKSPACE else self.name
-        try:
-            text = DVCFileSystem(rev=rev).read_text(PROVENANCE)
-        except Exception:  # each kind of cache and remote has its own; unknown is all that it means
+        """Versions and machine of the training, if they are known. Raises UserError."""
+        if self.read(PROVENANCE) is None:
             return None
-        known: dict[str, dict[str, Any]] = json.loads(text)
-        return known.get("versions", {}) | known.get("machine", {})
+        known = self._json(PROVENANCE)
+        return {key: known[key] for key in known if key.startswith(("versions.", "machine."))}
 
     @cached_property
     def recipe(self) -> dict[str, Any]:

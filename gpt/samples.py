@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from gpt import stories
 from gpt.generate import Sampler, sample_text_ids, sample_texts_ids
-from gpt.model import GPT
+from gpt.language_model import LanguageModel
 from gpt.params import EvalParams
 from gpt.tokenizer import Tokenizer
 
@@ -36,7 +36,7 @@ def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
 
 
 def sample_metrics(
-    model: GPT, tokenizer: Tokenizer, params: EvalParams, grammar: bool
+    model: LanguageModel, tokenizer: Tokenizer, params: EvalParams, grammar: bool
 ) -> dict[str, float]:
     """Figures over `sample_count` texts that begin from nothing, as the model itself distributes
     them. `grammar`: also which share of them are stories of the built-in corpus, whole ones."""
@@ -52,7 +52,7 @@ def sample_metrics(
     return metrics
 
 
-def samples_page(model: GPT, tokenizer: Tokenizer, params: EvalParams) -> str:
+def samples_page(model: LanguageModel, tokenizer: Tokenizer, params: EvalParams) -> str:
     """Markdown with a text for each prompt and way of sampling."""
     parts = ["# Samples\n", EXPLANATION]
     for prompt in params.prompts:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpt.config import GPTConfig
+from gpt.config import ModelConfig
 from gpt.evaluate import (
     Counts,
     Ids,
@@ -23,7 +23,7 @@ from gpt.evaluate import (
     unigram_losses,
 )
 from gpt.ladder import perplexity
-from gpt.model import GPT
+from gpt.language_model import LanguageModel
 from gpt.params import EvalParams
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import document_spans
@@ -52,7 +52,9 @@ class Scored:
         return len(self.losses) / sum(map(len, self.texts))
 
 
-def score(model: GPT, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalParams) -> Scored:
+def score(
+    model: LanguageModel, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalParams
+) -> Scored:
     """The losses of `model` on `val`, and of the baselines that count in `train`."""
     end, size = tokenizer.end_of_text, tokenizer.vocab_size
     spans = document_spans(val, end)
@@ -89,18 +91,20 @@ def comparable_units(
     return pieces, np.minimum(begins // PIECE, len(pieces) - 1)
 
 
-def model_losses(model: GPT, tokenizer: Tokenizer, val: Ids, params: EvalParams) -> Losses:
+def model_losses(
+    model: LanguageModel, tokenizer: Tokenizer, val: Ids, params: EvalParams
+) -> Losses:
     """The loss (N,) of a model on every token of `val`."""
     end = tokenizer.end_of_text
     return token_losses(model, model.config, val, end, stride(model, params), params.batch_size)
 
 
-def stride(model: GPT, params: EvalParams) -> int:
+def stride(model: LanguageModel, params: EvalParams) -> int:
     """How far the windows advance; the model may have been trained with a shorter context."""
     return min(params.stride, model.config.block_size)
 
 
-def loss_metrics(scored: Scored, config: GPTConfig, params: EvalParams) -> dict[str, float]:
+def loss_metrics(scored: Scored, config: ModelConfig, params: EvalParams) -> dict[str, float]:
     """The losses of metrics/eval.json, in nats per token."""
     losses = scored.losses
     starts = np.unique(scored.owners, return_index=True)[1]

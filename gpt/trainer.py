@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from gpt.batches import batch_at
+from gpt.bigram import Bigram, pair_counts, table_distance, table_loss
 from gpt.checkpoint import (
     Checkpoint,
     newest_checkpoint,
@@ -31,12 +34,15 @@ from gpt.checkpoint import (
 from gpt.errors import Interrupted, UserError
 from gpt.evaluate import Ids, token_losses
 from gpt.generate import Sampler, sample_text_ids
-from gpt.model import GPT
+from gpt.language_model import LanguageModel
+from gpt.network import look, no_rows, update_rows
 from gpt.optim import make_optimizers, set_lr
 from gpt.params import TrainParams
 from gpt.runtime import precision
 from gpt.schedule import lr_factor
 from gpt.tokenizer import Tokenizer
+
+Batch = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,15 @@ class Trainer:
     """A training run: its model, its optimizers, and what it has recorded so far.
 
     `progress` holds the curves: `steps` (rows of step, loss, learning rate, gradient norm), `val`
-    (step, loss), `samples` (step, text), and `pending`, the losses since the last row. It is JSON
-    and part of every checkpoint, so that curves have no gap and no double row after a resume.
+    (step, loss), `samples` (step, text), `network` (the tables of `gpt.network`), of a bigram
+    `table` (step, loss on the training split, distance from its frequencies, change of that), and
+    `pending`, the losses since the last row. It is JSON and part of every checkpoint, so that
+    curves have no gap and no double row after a resume.
     """
 
     def __init__(
         self,
-        model: GPT,
+        model: LanguageModel,
         params: TrainParams,
         data: Data,
         checkpoints: Path,
@@ -73,11 +81,14 @@ class Trainer:
     ) -> None:
         self.model, self.params, self.data = model, params, data
         self.checkpoints, self.identity = checkpoints, identity
-        self.device = model.wte.weight.device
+        self.device = next(model.parameters()).device
         self.optimizers = make_optimizers(model, params)
         self.loss: Callable[..., Tensor] = next_token_loss
         self.step = 0
-        self.progress: dict[str, Any] = {"steps": [], "val": [], "samples": [], "pending": []}
+        self.progress: dict[str, Any] = {
+            name: [] for name in ("steps", "val", "samples", "table", "pending")
+        }
+        self.progress["network"] = no_rows()
         self.seconds = 0.0  # spent in training steps by this process
         self.steps_here = 0
 
@@ -108,6 +119,7 @@ class Trainer:
         set_lr(self.optimizers, factor)
         torch.manual_seed(_mix(params.seed, self.step))  # dropout
         loss = self.accumulate_gradients()
+        before = self.look_inside()
         clip = params.grad_clip or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), clip))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -117,6 +129,7 @@ class Trainer:
             )
         for optimizer in self.optimizers:
             optimizer.step()
+        self.progress["network"]["updates"] += update_rows(self.step, self.model, before)
         self.step += 1
         self.record(loss, factor, norm)
         self.seconds += time.perf_counter() - started
@@ -136,13 +149,9 @@ class Trainer:
 
     def accumulate_gradients(self) -> float:
         """Fill in the gradients of the mean loss over the step's tokens; return that loss."""
-        params, block_size = self.params, self.model.config.block_size
-        rows = params.tokens_per_step // block_size
-        separator = self.data.tokenizer.end_of_text if params.align_documents else None
-        inputs, targets = batch_at(
-            self.data.train, params.seed, self.step, rows, block_size, separator
-        )
-        passes = rows // params.batch_size
+        params = self.params
+        inputs, targets = self.batch()
+        passes = len(inputs) // params.batch_size
         for parameter in self.model.parameters():
             parameter.grad = None
         total = 0.0
@@ -151,6 +160,23 @@ class Trainer:
             torch.autograd.backward(loss)
             total += float(loss.detach())
         return total
+
+    def batch(self) -> tuple[Batch, Batch]:
+        """Inputs and targets of this step, (sequences, T) each."""
+        params, block_size = self.params, self.model.config.block_size
+        rows = params.tokens_per_step // block_size
+        separator = self.data.tokenizer.end_of_text if params.align_documents else None
+        return batch_at(self.data.train, params.seed, self.step, rows, block_size, separator)
+
+    def look_inside(self) -> dict[str, Tensor]:
+        """Where that is due, record what `gpt.network` sees; the weights as they are before it."""
+        every = self.params.network_every
+        if not every or self.step % every:
+            return {}
+        inputs, _ = self.batch()
+        first = self.tensor(inputs[: self.params.batch_size])
+        look(self.progress["network"], self.step, self.model, inputs, first, self.params)
+        return {name: p.detach().clone() for name, p in self.model.named_parameters()}
 
     def record(self, loss: float, factor: float, norm: float) -> None:
         """Keep a row for the curves at every log_every-th step."""
@@ -166,6 +192,8 @@ class Trainer:
         last = self.step == params.steps
         if last or self.step % params.eval_every == 0:
             self.progress["val"].append([self.step, self.val_loss()])
+            if isinstance(self.model, Bigram):
+                self.progress["table"].append(self.table_row(self.model))
         if params.sample_every and (last or self.step % params.sample_every == 0):
             self.progress["samples"].append([self.step, self.sample()])
 
@@ -183,6 +211,19 @@ class Trainer:
         )
         return float(losses.mean())
 
+    def table_row(self, model: Bigram) -> list[float]:
+        """How near a bigram is to the training split's frequencies, and if it comes nearer."""
+        logits, known = model.table.weight, self.progress["table"]
+        distance = table_distance(logits, self.counts)
+        change = distance - known[-1][2] if known else 0.0
+        return [self.step, table_loss(logits, self.counts), distance, change]
+
+    @cached_property
+    def counts(self) -> Tensor:
+        """How often each token follows each in the training split, (V, V)."""
+        tokenizer = self.data.tokenizer
+        return pair_counts(self.data.train, tokenizer.end_of_text, tokenizer.vocab_size)
+
     def sample(self) -> str:
         """What the model says after sample_prompt."""
         params, tokenizer = self.params, self.data.tokenizer
@@ -194,7 +235,7 @@ class Trainer:
         self.model.train()
         return params.sample_prompt + tokenizer.decode(ids)
 
-    def tensor(self, ids: np.ndarray[Any, Any]) -> Tensor:
+    def tensor(self, ids: Batch) -> Tensor:
         """Ids (B, T) on the training device."""
         return torch.from_numpy(np.ascontiguousarray(ids)).to(self.device, non_blocking=True)
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from gpt.errors import UserError, run_stage
 from gpt.eval_tables import write_tables
 from gpt.files import new_folder, write_json, write_text
-from gpt.folders import load_model, load_provenance
+from gpt.folders import load_language_model, load_provenance
 from gpt.ladder import check_floor, floor_loss, ladder_lines, rungs, untrained_model
 from gpt.params import DownloadParams, TokenizeParams, load_params
 from gpt.runtime import choose_device, set_determinism
@@ -28,7 +28,7 @@ def main() -> None:
     train = open_tokens(args.tokens / "train.bin", tokenizer.sha256).tokens
     val = open_tokens(args.tokens / "val.bin", tokenizer.sha256).tokens
     metadata = load_metadata(args.tokens / "metadata.json")
-    model = load_model(args.model).to(device)
+    model = load_language_model(args.model).to(device)
     scored = score(model, tokenizer, train, val, params.eval)
     metrics = loss_metrics(scored, model.config, params.eval)
     if (floor := floor_loss(metadata, scored.texts, len(val))) is not None:

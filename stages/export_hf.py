@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from gpt.config import count_parameters
+from gpt.config import GPTConfig, count_parameters
 from gpt.errors import run_stage
-from gpt.files import new_folder, write_json
-from gpt.folders import load_tokenizer
+from gpt.files import new_folder, write_json, write_text
+from gpt.folders import load_config, load_tokenizer
 from gpt.hf import export_model
 from gpt.hf_tokenizer import write_hf_tokenizer
 
@@ -14,6 +14,10 @@ from gpt.hf_tokenizer import write_hf_tokenizer
 def main() -> None:
     """Write config, weights and, if the model folder has a vocabulary, the tokenizer."""
     args = parse_args()
+    kind = load_config(args.model).kind
+    if kind != GPTConfig.kind:
+        write_nothing(args, kind)
+        return
     tokenizer = load_tokenizer(args.model)
     with new_folder(args.out) as out:
         config = export_model(args.model, out)
@@ -26,6 +30,16 @@ def main() -> None:
         {"n_params": count_parameters(config), "bytes": size, "has_tokenizer": has_tokenizer},
     )
     print(f"exported {count_parameters(config):,} parameters to {args.out}")
+
+
+def write_nothing(args: argparse.Namespace, kind: str) -> None:
+    """An export that says why it is none: the pipeline goes on for models that are no GPT-2."""
+    why = f"nothing is exported: {args.model} is a {kind}, which transformers does not have"
+    with new_folder(args.out) as out:
+        write_text(out / "README.txt", why + "\n")
+    n_params = count_parameters(load_config(args.model))
+    write_json(args.metrics, {"n_params": n_params, "bytes": 0, "has_tokenizer": False})
+    print(why)
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from gpt.errors import UserError, run_stage
-from gpt.folders import load_model
+from gpt.folders import load_language_model
 from gpt.generate import Sampler, generate
 from gpt.runtime import choose_device
 from gpt.tokenizer import Tokenizer
@@ -16,19 +16,20 @@ from gpt.tokenizer import Tokenizer
 def main() -> None:
     """Print the prompt and what follows it, token by token as it comes."""
     args = parse_args()
-    model = load_model(args.model).to(choose_device(args.device))
+    device = choose_device(args.device)
+    model = load_language_model(args.model).to(device)
     tokenizer = Tokenizer.load(args.model / "vocabulary.json")
     try:
         sampler = Sampler(args.temperature, args.top_k, args.top_p)
     except ValueError as error:
         raise UserError(f"{error}, the command line, change one of them") from None
-    generator = torch.Generator(device=model.wte.weight.device).manual_seed(args.seed)
+    generator = torch.Generator(device=device).manual_seed(args.seed)
     prompt = list(tokenizer.encode(args.prompt)) or [tokenizer.end_of_text]
     for number in range(args.samples):
         if number:
             print("\n---")
         print(args.prompt, end="", flush=True)
-        ids = torch.tensor([prompt], device=model.wte.weight.device)
+        ids = torch.tensor([prompt], device=device)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end mid-character
         for token in generate(model, ids, args.tokens, sampler, generator):
             if int(token) == tokenizer.end_of_text:

@@ -1,15 +1,12 @@
-"""Train a GPT on the token files: python -m stages.train --help"""
+"""Train a model on the token files: python -m stages.train --help"""
 
 import argparse
-import csv
-import io
-import math
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
+from gpt.bigram import add_one, lowest_loss, table_loss
+from gpt.curves import write_curves, write_network, write_samples
 from gpt.errors import UserError, run_stage
-from gpt.files import new_folder, only_here, write_json, write_text
+from gpt.files import only_here, write_json
 from gpt.folders import save_model
 from gpt.initial import initial_model, origin
 from gpt.params import Params, load_params
@@ -40,7 +37,7 @@ def train(args: argparse.Namespace) -> None:
     set_determinism(params.train.deterministic)
     data, hashes = load_data(args.tokens, params.model.block_size)
     device = choose_device(params.train.device)
-    model = initial_model(args.init, params.model, params.train, data.tokenizer)
+    model = initial_model(args.init, params.model, params.train, data.tokenizer, data.train)
     provenance = {
         "params": {"model": params.model.model_dump(), "train": params.train.model_dump()},
         "data": hashes | origin(args.init),
@@ -50,19 +47,23 @@ def train(args: argparse.Namespace) -> None:
     identity = provenance | {"code": code_hashes()}
     trainer = Trainer(model.to(device), params.train, data, args.checkpoints, identity)
     trainer.run()
-    write_curves(args.plots, trainer)
-    write_samples(args.samples, trainer)
+    write_curves(args.plots, trainer.progress)
+    write_network(args.network, trainer.progress)
+    write_samples(args.samples, trainer.progress)
     save_model(args.out, model, provenance, data.tokenizer)
     write_json(args.speed_metrics, speed(trainer))
     write_json(args.circumstances, around)
+    write_json(args.provenance, provenance)
     write_json(args.metrics, metrics(trainer, params))
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    for name in ("init", "tokens", "checkpoints", "out", "plots", "samples", "metrics"):
+    paths = ("init", "tokens", "checkpoints", "out", "plots", "network", "samples", "metrics")
+    for name in paths:
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--provenance", type=Path, required=True, help="a copy for git")
     parser.add_argument("--speed-metrics", type=Path, required=True, help="no hash depends on it")
     parser.add_argument("--circumstances", type=Path, required=True, help="nor on this")
     return parser.parse_args()
@@ -91,6 +92,20 @@ def metrics(trainer: Trainer, params: Params) -> dict[str, float | int]:
         "steps": trainer.step,
         "tokens": trainer.step * params.train.tokens_per_step,
         "n_params": sum(p.numel() for p in trainer.model.parameters()),
+        **table_metrics(trainer),
+    }
+
+
+def table_metrics(trainer: Trainer) -> dict[str, float]:
+    """Of a bigram: its loss on the whole training split beside those of counted tables."""
+    if not trainer.progress["table"]:
+        return {}
+    _, loss, distance, _ = trainer.progress["table"][-1]
+    return {
+        "table_distance": distance,
+        "table_loss": loss,
+        "table_loss_lowest": lowest_loss(trainer.counts),
+        "table_loss_add_one": table_loss(add_one(trainer.counts), trainer.counts),
     }
 
 
@@ -101,31 +116,6 @@ def speed(trainer: Trainer) -> dict[str, float | int]:
         "seconds": round(trainer.seconds, 3),
         "tokens_per_second": round(trainer.tokens_per_second(), 1),
     }
-
-
-def write_curves(folder: Path, trainer: Trainer) -> None:
-    with new_folder(folder) as new:
-        steps, val = trainer.progress["steps"], trainer.progress["val"]
-        write_tsv(new / "training.tsv", ("step", "loss", "lr", "grad_norm"), steps)
-        write_tsv(new / "validation.tsv", ("step", "val_loss"), val)
-
-
-def write_tsv(path: Path, names: tuple[str, ...], rows: Iterable[list[Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerows([names, *rows])
-    write_text(path, text.getvalue())
-
-
-def write_samples(path: Path, trainer: Trainer) -> None:
-    """The samples along training, beside the validation loss at that step where there is one."""
-    losses = dict(trainer.progress["val"])
-    parts = ["# What the model says as it learns\n"]
-    for step, text in trainer.progress["samples"]:
-        loss = losses.get(step, math.nan)
-        known = "" if math.isnan(loss) else f", validation loss {loss:.3f}"
-        parts.append(f"## Step {step}{known}\n\n```text\n{text}\n```\n")
-    write_text(path, "\n".join(parts))
 
 
 if __name__ == "__main__":

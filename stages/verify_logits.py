@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
+from gpt.config import GPTConfig
 from gpt.errors import UserError, run_stage
-from gpt.files import new_folder, write_json
-from gpt.folders import load_provenance
+from gpt.files import new_folder, write_json, write_text
+from gpt.folders import load_config, load_provenance
 from gpt.params import load_params
 from gpt.verify import verify
 from gpt.verify_report import (
@@ -21,6 +22,10 @@ from gpt.verify_report import (
 def main() -> None:
     """Run the chain and the sabotage; write what they found even if they fail."""
     args = parse_args()
+    kind = load_config(args.model).kind
+    if kind != GPTConfig.kind:
+        write_nothing(args, kind)
+        return
     params = load_params(args.params).verify_logits
     # What no importer marked as random weights was trained.
     pretrained = load_provenance(args.model).get("pretrained", True)
@@ -39,6 +44,15 @@ def main() -> None:
             f"{len(failed)} checks failed, the first is '{failed[0]}', {args.model} against "
             f"{args.reference}, see {args.plots / 'checks.tsv'}"
         )
+
+
+def write_nothing(args: argparse.Namespace, kind: str) -> None:
+    """Zero checks, neither passed nor failed: transformers has only a GPT-2 to compare with."""
+    why = f"nothing is compared: {args.model} is a {kind}, which transformers does not have"
+    with new_folder(args.plots) as plots:
+        write_text(plots / "README.txt", why + "\n")
+    write_json(args.metrics, {"checks_total": 0, "checks_passed": 0})
+    print(why)
 
 
 def parse_args() -> argparse.Namespace:

@@ -40,7 +40,8 @@ def main() -> None:
     params = load_params(ROOT / "params.yaml")
     set_determinism(params.train.deterministic)
     data, _ = load_data(ROOT / "data" / "tokens", params.model.block_size)
-    model = initial_model(ROOT / "models" / "scratch", params.model, params.train, data.tokenizer)
+    scratch = ROOT / "models" / "scratch"
+    model = initial_model(scratch, params.model, params.train, data.tokenizer, data.train)
     model = model.to(choose_device(params.train.device))
     disk = ROOT / "checkpoints"  # the one that training uses
     disk.mkdir(exist_ok=True)

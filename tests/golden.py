@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from gpt.files import write_json
 from gpt.params import read_yaml
 from stages.preset import overlay
 from tests.imports import ROOT
+from tests.project import stage_arguments
 
 FILE = Path(__file__).parent / "golden.json"
 CUT = {"train": {"steps": 10, "log_every": 1, "device": "cpu"}}
@@ -29,12 +29,8 @@ def ten_steps(folder: Path) -> dict[str, Any]:
     overlay(params, CUT)
     YAML().dump(params, folder / "params.yaml")
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    commands = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     for stage in STAGES:
-        command = commands[stage]["cmd"].replace(
-            "models/${train.init_from}", str(ROOT / "models/scratch")
-        )
-        arguments = [sys.executable, *shlex.split(command)[1:]]
+        arguments = [sys.executable, "-m", f"stages.{stage}", *stage_arguments(stage)]
         subprocess.run(arguments, cwd=folder, env=env, check=True, capture_output=True)
     provenance = json.loads((folder / "models/trained/provenance.json").read_text())
     with (folder / "plots/train/training.tsv").open(encoding="utf-8") as file:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,10 @@ COPIED = (
     "dvc.yaml",
     "params.yaml",
     ".dvc/config",
+    ".dvc/plots",
     ".gitignore",
 )
+SCRATCH = ROOT / "models" / "scratch"
 WRITTEN = ("data", "models", "metrics", "plots", "samples")
 MAY_DIFFER = ("metrics/*_speed.json", "metrics/*_circumstances.json")  # time and place
 ENV = {
@@ -36,6 +39,14 @@ ENV = {
     "GIT_COMMITTER_EMAIL": "a@example.org",
     "DVC_NO_ANALYTICS": "1",
 }
+
+
+def stage_arguments(stage: str) -> list[str]:
+    """What dvc.yaml puts behind `python -m stages.NAME`; training starts from scratch."""
+    command = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]["cmd"]
+    words = shlex.split(command.replace("models/${train.init_from}", str(SCRATCH)))
+    assert words[:3] == ["python", "-m", f"stages.{stage}"]
+    return words[3:]
 
 
 def elsewhere(home: Path) -> dict[str, str]:

@@ -15,19 +15,14 @@ from gpt.checkpoint import newest_checkpoint
 from gpt.errors import UserError
 from gpt.files import new_folder, only_here
 from tests.imports import ROOT
-from tests.project import ENV, hashes, project, run
+from tests.project import ENV, hashes, project, run, stage_arguments
 
 Keeper = Callable[[Path], AbstractContextManager[object]]
 Start = Callable[[Path, Sequence[str], str], subprocess.Popen[str]]
 
 HOLD = "import sys; from gpt.files import *; from pathlib import Path\n"
 HOLD += "with {}(Path(sys.argv[1])): print('held', flush=True); input()"
-TRAIN = (
-    *("python", "-m", "stages.train", "--tokens", "data/tokens", "--checkpoints"),
-    *("checkpoints/train", "--out", "models/trained", "--plots", "plots/train", "--samples"),
-    *("samples/train.md", "--metrics", "metrics/train.json", "--speed-metrics"),
-    "metrics/train_speed.json",
-)
+TRAIN = ("python", "-m", "stages.train", *stage_arguments("train"))
 
 
 @pytest.fixture

@@ -15,26 +15,15 @@ from gpt.params import read_yaml
 from gpt.tokenizer import Tokenizer
 from stages.preset import overlay
 from tests.imports import ROOT
+from tests.project import stage_arguments
 from tests.test_tokens import rewrite_header
 
 Change = Callable[[Path, dict[str, Any]], None]
 
-COMMANDS = {
-    "download": "--out data/raw --cache cache --metrics metrics/download.json",
-    "tokenize": "--raw data/raw --out data/tokens --metrics metrics/tokenize.json",
-    "train": f"--init {ROOT / 'models' / 'scratch'} --tokens data/tokens --checkpoints checkpoints "
-    "--out models/trained "
-    "--plots plots/train --samples samples/train.md --metrics metrics/train.json "
-    "--speed-metrics metrics/train_speed.json --circumstances metrics/train_circumstances.json",
-    "eval": "--tokens data/tokens --model models/trained --samples samples/eval.md "
-    "--plots plots/eval --metrics metrics/eval.json",
-    "import_hf": "--out models/imported --metrics metrics/import_hf.json",
-}
-
 
 def stage(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a stage in the current folder; it must fail with one line, which is returned."""
-    monkeypatch.setattr("sys.argv", [name, *COMMANDS[name].split()])
+    monkeypatch.setattr("sys.argv", [name, *stage_arguments(name)])
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         run_stage(importlib.import_module(f"stages.{name}").main)
@@ -61,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("download", "tokenize", "train", "eval"):
-            patch.setattr("sys.argv", [name, *COMMANDS[name].split()])
+            patch.setattr("sys.argv", [name, *stage_arguments(name)])
             run_stage(importlib.import_module(f"stages.{name}").main)
     shutil.rmtree(folder / "checkpoints")
     return folder

@@ -205,9 +205,8 @@ Path("plots/eval/documents.tsv").write_text("\\n".join(rows) + "\\n")
 Path("metrics").mkdir(exist_ok=True)
 Path("metrics/eval.json").write_text(json.dumps({"val_loss": total / tokens, "passed": True}))
 Path("metrics/eval_speed.json").write_text(json.dumps({"seconds": luck.random()}))
-Path("models/trained").mkdir(parents=True, exist_ok=True)
 known = {"versions": {"torch": Path("torch_version").read_text()}, "machine": {"threads": 1}}
-Path("models/trained/provenance.json").write_text(json.dumps(known))
+Path("metrics/train_provenance.json").write_text(json.dumps(known))
 """
 DVC_YAML = """
 stages:
@@ -216,7 +215,7 @@ stages:
     params: [download, tokenize, train, eval]
     deps: [toy.py, torch_version]
     outs:
-      - models/trained
+      - metrics/train_provenance.json: {cache: false}
       - plots/eval: {cache: false}
     metrics:
       - metrics/eval.json: {cache: false}
@@ -359,13 +358,11 @@ def test_a_small_difference_is_not_told_from_the_seed(toy: Path, compare: Compar
 
 
 def test_where_no_other_seed_is_known(toy: Path, tmp_path: Path, compare: Compare) -> None:
-    """A clone has neither experiments nor models."""
+    """A clone has no experiments."""
     run(tmp_path, "git", "clone", "-q", str(toy), "clone")
     found = compare(tmp_path / "clone", "main", "origin/hardly")
     assert "seeds" not in found
-    assert found["note"] == [
-        "the environment of main, origin/hardly is unknown: no models/trained in the cache"
-    ]
+    assert "note" not in found
     assert found["verdict"] == [
         "worse on this text; with one seed each the chance of the seed is not counted: "
         "run a few seeds"
@@ -389,6 +386,14 @@ def test_what_cannot_be_compared(toy: Path, compare: Compare, revision: str, sai
     found = compare(toy, "main", revision)
     assert found["verdict"] == [f"cannot tell: {said}"]
     assert "loss" not in found
+
+
+def test_an_unknown_environment_is_said(toy: Path, tmp_path: Path, compare: Compare) -> None:
+    folder = shutil.copytree(toy, tmp_path / "toy", symlinks=True)
+    (folder / "metrics/train_provenance.json").unlink()
+    assert compare(folder, "main", "workspace")["note"] == [
+        "the environment of workspace is unknown: no metrics/train_provenance.json"
+    ]
 
 
 def test_other_versions_are_not_the_codes_fault(toy: Path, compare: Compare) -> None:

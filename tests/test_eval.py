@@ -19,7 +19,8 @@ from stages import download, tokenize
 from stages import eval as eval_stage
 from stages.preset import overlay
 from tests.imports import ROOT
-from tests.test_bad_input import COMMANDS, contents, stage
+from tests.project import stage_arguments
+from tests.test_bad_input import contents, stage
 
 LONGEST = 1000  # characters of a story
 
@@ -64,15 +65,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     params["tokenize"]["kind"] = "char"
     YAML().dump(params, tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
-    download.main(COMMANDS["download"].split())
-    tokenize.main(COMMANDS["tokenize"].split())
+    download.main(stage_arguments("download"))
+    tokenize.main(stage_arguments("tokenize"))
     tokenizer = Tokenizer.load(Path("data/tokens/vocabulary.json"))
     save_model(tmp_path / "models" / "trained", gazer(tokenizer), {}, tokenizer)
     return tmp_path
 
 
 def evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    monkeypatch.setattr("sys.argv", ["eval", *COMMANDS["eval"].split()])
+    monkeypatch.setattr("sys.argv", ["eval", *stage_arguments("eval")])
     run_stage(eval_stage.main)
     metrics: dict[str, float] = json.loads(Path("metrics/eval.json").read_text())
     return metrics

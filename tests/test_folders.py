@@ -109,6 +109,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "format": (edit_config(format=2), "not a model folder of format 1"),
     "unknown key": (edit_config(rotary=True), "rotary is not a key"),
     "missing key": (edit_config(n_head="REMOVED"), "n_head is missing"),
+    "unknown kind": (edit_config(kind="trigram"), "kind is 'trigram', not one of gpt, bigram"),
+    "wrong kind": (edit_config(kind="bigram"), "n_layer|n_head|n_embd|activation"),
     "wrong type": (edit_config(n_layer="3"), "n_layer is '3'"),
     "impossible": (edit_config(n_head=3), "n_head 3 does not divide n_embd 16"),
     "other shape": (edit_config(n_embd=32), "has shape"),
@@ -136,6 +138,11 @@ def test_a_damaged_folder_is_refused(folder: Path, name: str) -> None:
         load_model(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def test_a_folder_without_a_kind_is_a_gpts(folder: Path) -> None:
+    edit_config(kind="REMOVED")(folder)
+    assert load_config(folder) == CONFIG
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

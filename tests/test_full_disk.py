@@ -13,20 +13,10 @@ from ruamel.yaml import YAML
 from gpt.params import read_yaml
 from stages.preset import overlay
 from tests.imports import ROOT
+from tests.project import stage_arguments
 
 pytest.importorskip("resource", reason="limits of file size are POSIX's")
 
-COMMANDS = {
-    "download": "--out data/raw --cache cache --metrics metrics/download.json",
-    "tokenize": "--raw data/raw --out data/tokens --metrics metrics/tokenize.json",
-    "train": "--tokens data/tokens --checkpoints checkpoints --out models/trained "
-    "--plots plots/train --samples samples/train.md --metrics metrics/train.json "
-    "--speed-metrics metrics/train_speed.json",
-    "eval": "--tokens data/tokens --model models/trained --samples samples/eval.md "
-    "--metrics metrics/eval.json",
-    "export_hf": "--model models/trained --out models/exported --metrics metrics/export_hf.json",
-    "import_hf": "--out models/imported --metrics metrics/import_hf.json",
-}
 INPUTS = {
     "download": ("params.yaml",),
     "tokenize": ("params.yaml", "data/raw"),
@@ -36,7 +26,7 @@ INPUTS = {
     "import_hf": ("params.yaml", "models/exported"),
 }
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-NOISE = ("metrics/train_speed.json",)  # timing
+NOISE = ("metrics/train_speed.json", "metrics/train_circumstances.json")
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +43,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params["import_hf"].update(source="local", path="models/exported")
     YAML().dump(params, folder / "params.yaml")
     code = "\n".join(
-        f"sys.argv = {[name, *words.split()]!r}; importlib.import_module('stages.{name}').main()"
-        for name, words in COMMANDS.items()
+        f"sys.argv = {[name, *stage_arguments(name)]!r}; "
+        f"importlib.import_module('stages.{name}').main()"
+        for name in INPUTS
     )
     command = [sys.executable, "-c", f"import importlib, sys\n{code}"]
     done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True, check=False)
@@ -62,13 +53,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
+@pytest.mark.parametrize("name", list(INPUTS))
 def test_full_at_any_write(finished: Path, tmp_path: Path, name: str) -> None:
     for path in INPUTS[name]:
         source, target = finished / path, tmp_path / path
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
-    command = [sys.executable, "-m", "tests.full_disk", name, *COMMANDS[name].split()]
+    command = [sys.executable, "-m", "tests.full_disk", name, *stage_arguments(name)]
     done = subprocess.run(
         command, cwd=tmp_path, env=ENV, capture_output=True, text=True, check=False
     )

@@ -19,6 +19,7 @@ from gpt.folders import load_model
 from gpt.hf import import_model
 from gpt.hf_tokenizer import from_hf, write_hf_tokenizer
 from gpt.initial import initial_model, origin
+from gpt.model import GPT
 from gpt.params import ModelParams, TrainParams, load_params, read_yaml
 from gpt.references import write_seeded_config
 from gpt.tokenizer import Tokenizer
@@ -29,6 +30,7 @@ from tests.imports import ROOT
 
 TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog met. " * 40
 CHARACTERS = Tokenizer.from_characters(TEXT)
+IDS = np.array(CHARACTERS.encode(TEXT), dtype=np.uint16)
 THEIRS = GPTConfig(CHARACTERS.vocab_size, 24, n_layer=2, n_head=2, n_embd=16)
 PARAMS: dict[str, Any] = {
     "download": {"source": "path", "path": "text.txt"},
@@ -84,8 +86,10 @@ def run_train(monkeypatch: pytest.MonkeyPatch, init: Path) -> dict[str, float]:
         "checkpoints",
         "out",
         "plots",
+        "network",
         "samples",
         "metrics",
+        "provenance",
         "speed-metrics",
         "circumstances",
     )
@@ -125,7 +129,8 @@ def test_it_starts_at_the_imported_models_own_loss(
 
 def model_params(**changes: Any) -> ModelParams:
     shape = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16, "bias": True}
-    return ModelParams(**({"dropout": 0.0} | shape | changes))
+    kind = {"kind": "gpt", "bigram_init": "zeros"}
+    return ModelParams(**(kind | {"dropout": 0.0} | shape | changes))
 
 
 def train_params(**changes: Any) -> TrainParams:
@@ -133,7 +138,8 @@ def train_params(**changes: Any) -> TrainParams:
 
 
 def test_the_first_positions_stay_what_they_were(imported: Path) -> None:
-    short = initial_model(imported, model_params(), train_params(), CHARACTERS).eval()
+    short = initial_model(imported, model_params(), train_params(), CHARACTERS, IDS).eval()
+    assert isinstance(short, GPT)
     ids = torch.randint(CHARACTERS.vocab_size, (2, 16), generator=torch.Generator().manual_seed(1))
     assert torch.equal(short(ids), load_model(imported)(ids))
     assert short.wpe.weight.shape == (16, 16)
@@ -141,19 +147,19 @@ def test_the_first_positions_stay_what_they_were(imported: Path) -> None:
 
 
 def test_dropout_works_from_the_first_step(imported: Path) -> None:
-    model = initial_model(imported, model_params(dropout=0.5), train_params(), CHARACTERS)
+    model = initial_model(imported, model_params(dropout=0.5), train_params(), CHARACTERS, IDS)
     ids = torch.zeros((1, 16), dtype=torch.int64)
     assert not torch.equal(model(ids), model(ids))
 
 
 def test_scratch_is_drawn_from_the_seed(tmp_path: Path) -> None:
-    scratch = ROOT / "models" / "scratch"
-    first, again = (
-        initial_model(scratch, model_params(), train_params(seed=3), CHARACTERS) for _ in range(2)
+    scratch, shape = ROOT / "models" / "scratch", model_params()
+    first, again, other = (
+        next(initial_model(scratch, shape, train_params(seed=seed), CHARACTERS, IDS).parameters())
+        for seed in (3, 3, 4)
     )
-    other = initial_model(scratch, model_params(), train_params(seed=4), CHARACTERS)
-    assert torch.equal(first.wte.weight, again.wte.weight)
-    assert not torch.equal(first.wte.weight, other.wte.weight)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
     assert origin(scratch) == {}
 
 
@@ -171,12 +177,12 @@ def test_what_does_not_fit_is_refused(
     imported: Path, shape: dict[str, Any], tokenizer: Tokenizer, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        initial_model(imported, model_params(**shape), train_params(), tokenizer)
+        initial_model(imported, model_params(**shape), train_params(), tokenizer, IDS)
 
 
 def test_a_missing_folder_is_no_scratch(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing file, .*nowhere"):
-        initial_model(tmp_path / "nowhere", model_params(), train_params(), CHARACTERS)
+        initial_model(tmp_path / "nowhere", model_params(), train_params(), CHARACTERS, IDS)
 
 
 @pytest.mark.parametrize("name", ["trained", "exported", "../models", "/tmp/x", ""])

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,11 @@ def test_every_output_is_there(done: Path) -> None:
     initial = json.loads((done / "metrics" / "train.json").read_text())["initial_loss"]
     assert found["loss_initial"] == pytest.approx(initial, rel=0.01)  # of a part, in bfloat16
     tables = ("documents", "position", "frequency", "ladder")
-    paths = ["plots/train/training.tsv", *(f"plots/eval/{name}.tsv" for name in tables)]
+    paths = [
+        "plots/train/training.tsv",
+        "plots/network/gradients.tsv",
+        *(f"plots/eval/{name}.tsv" for name in tables),
+    ]
     for path in (*paths, "samples/train.md", "samples/eval.md"):
         assert (done / path).stat().st_size > 80
     provenance = json.loads((done / "models/trained/provenance.json").read_text())
@@ -122,8 +127,35 @@ def test_a_train_parameter_reruns_train_and_what_follows(done: Path, tmp_path: P
     assert changed["params.yaml"] == {"train.steps": {"old": 20, "new": 15, "diff": -5}}
     run(folder, "dvc", "plots", "diff")
     page = (folder / "dvc_plots" / "index.html").read_text()
-    for title in ("Gradient norm", "Ladder", "Loss by position", "Loss by frequency"):
+    titles = ("Gradient norm", "Residual stream", "Ladder", "Loss by position", "Loss by frequency")
+    for title in titles:
         assert f'"{title}"' in page
+
+
+def test_a_bigram_goes_through_the_same_pipeline(done: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(done, tmp_path / "project", symlinks=True)
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("kind: gpt ", "kind: bigram "))
+    output = run(folder, "dvc", "repro", "eval", "verify_export")
+    assert sorted(stages_run(output)) == ["eval", "export_hf", "train", "verify_export"]
+    metrics = {
+        name: json.loads((folder / "metrics" / f"{name}.json").read_text())
+        for name in ("tokenize", "train", "eval", "export_hf", "verify_export")
+    }
+    n_params = metrics["tokenize"]["vocab_size"] ** 2
+    assert metrics["train"]["n_params"] == metrics["export_hf"]["n_params"] == n_params
+    assert 0 < metrics["train"]["table_distance"] < 1
+    assert metrics["eval"]["val_loss"] < metrics["eval"]["loss_uniform"]
+    assert metrics["export_hf"]["bytes"] == 0
+    assert metrics["verify_export"] == {"checks_total": 0, "checks_passed": 0}
+    for path in ("models/exported", "plots/verify_export"):
+        assert "models/trained is a bigram" in (folder / path / "README.txt").read_text()
+    assert (folder / "plots/train/bigram.tsv").stat().st_size > 50
+    said = run(
+        folder, sys.executable, "-m", "stages.sample", "--model", "models/trained", "--tokens", "9"
+    )
+    assert said.strip()
+    run(folder, "dvc", "plots", "show")
 
 
 def test_experiments_run_and_queue(done: Path, tmp_path: Path) -> None:
@@ -164,7 +196,7 @@ def test_killed_in_training_it_resumes_to_the_same_bytes(done: Path, tmp_path: P
     output = run(folder, "dvc", "repro", "train")
     assert "resuming after step" in output
     assert hashes(folder / "models" / "trained") == hashes(done / "models" / "trained")
-    assert hashes(folder / "plots" / "train") == hashes(done / "plots" / "train")
+    assert hashes(folder / "plots") == hashes(done / "plots")
     assert hashes(folder / "samples")["train.md"] == hashes(done / "samples")["train.md"]
     metrics = "metrics/train.json"
     assert (folder / metrics).read_bytes() == (done / metrics).read_bytes()

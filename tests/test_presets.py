@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from gpt.config import GPTConfig, count_parameters
+from gpt.config import count_parameters
 from gpt.errors import UserError
+from gpt.initial import new_config
 from gpt.params import load_params, read_yaml
 from stages.preset import merged, preset_file
 from tests.imports import ROOT
@@ -31,7 +32,7 @@ def params(tmp_path: Path) -> Path:
 
 def test_the_promised_presets_are_there() -> None:
     promised = ("shakespeare-char", "shakespeare-nanogpt", "shakespeare-bpe", "gpt2-124m", "tiny")
-    assert {*promised, "stories", "finetune-gpt2-shakespeare"} <= set(NAMES)
+    assert {*promised, "stories", "finetune-gpt2-shakespeare", "bigram"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,13 +78,14 @@ def test_nanogpts_hyperparameters(params: Path) -> None:
     }
     assert {key: getattr(got.train, key) for key in train} == train
     shape = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64}
-    assert got.model.model_dump() == shape | {"bias": False, "dropout": 0.0}
+    kind = {"kind": "gpt", "bigram_init": "zeros"}
+    assert got.model.model_dump() == kind | shape | {"bias": False, "dropout": 0.0}
 
 
 def test_gpt2_124m_is_gpt2(params: Path) -> None:
     apply(params, "gpt2-124m")
     got = load_params(params)
-    assert count_parameters(GPTConfig(vocab_size=50257, **got.model.model_dump())) == 124_439_808
+    assert count_parameters(new_config(got.model, 50257)) == 124_439_808
     assert got.train.tokens_per_step == 524_288
 
 
@@ -92,13 +94,21 @@ def test_the_finetuning_preset_continues_gpt2_itself(params: Path) -> None:
     got = load_params(params)
     assert (got.train.init_from, got.tokenize.kind) == ("imported", "gpt2")
     assert (got.import_hf.source, got.import_hf.model) == ("hub", "gpt2")
-    shape = GPTConfig(vocab_size=50257, **got.model.model_dump())
+    shape = new_config(got.model, 50257)
     longer = replace(shape, block_size=1024)
     assert count_parameters(longer) == 124_439_808
 
 
+def test_the_bigram_reads_the_text_of_the_defaults(params: Path) -> None:
+    apply(params, "bigram")
+    got, defaults = load_params(params), load_params(PARAMS)
+    assert got.model.kind == "bigram"
+    assert (got.download, got.tokenize) == (defaults.download, defaults.tokenize)
+    assert (got.train.weight_decay, got.train.align_documents) == (0.0, False)  # as it is counted
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: finetune-gpt2-shakespeare, "):
+    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: bigram, finetune-"):
         preset_file(ROOT / "presets", "shakespear")
 
 

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from gpt.batches import windows_per_epoch
-from gpt.config import GPTConfig
+from gpt.bigram import Bigram, lowest_loss
+from gpt.config import BigramConfig, GPTConfig
 from gpt.errors import Interrupted, UserError
+from gpt.language_model import LanguageModel
 from gpt.model import GPT
 from gpt.params import TrainParams, load_params
 from gpt.tokenizer import Tokenizer
@@ -35,11 +37,24 @@ SMALL: dict[str, Any] = {
     "sample_every": 5,
     "sample_tokens": 12,
     "checkpoint_every": 7,
+    "network_every": 5,
 }
 
 
 def train_params(**changes: Any) -> TrainParams:
     return load_params(ROOT / "params.yaml").train.model_copy(update=SMALL | changes)
+
+
+def make_model(kind: str, vocab_size: int, dropout: float, params: TrainParams) -> LanguageModel:
+    if kind == "bigram":
+        bigram = Bigram(BigramConfig(vocab_size, 16))
+        bigram.initialise("zeros", torch.zeros(0), params.seed, params.init_std)
+        return bigram
+    gpt = GPT(
+        GPTConfig(vocab_size, 16, n_layer=2, n_head=2, n_embd=16, dropout=dropout), params.attention
+    )
+    gpt.initialise(params.seed)
+    return gpt
 
 
 def make(
@@ -48,14 +63,13 @@ def make(
     dropout: float = 0.0,
     identity: dict[str, Any] | None = None,
     tokens: int = 2400,
+    model_kind: str = "gpt",
     **changes: Any,
 ) -> Trainer:
     tokenizer = Tokenizer.from_characters(TEXT)
     ids = np.array(tokenizer.encode(TEXT), dtype=np.uint16)
-    config = GPTConfig(tokenizer.vocab_size, 16, n_layer=2, n_head=2, n_embd=16, dropout=dropout)
     params = train_params(**changes)
-    model = GPT(config, params.attention)
-    model.initialise(params.seed)
+    model = make_model(model_kind, tokenizer.vocab_size, dropout, params)
     data = Data(ids[:tokens], ids[2400:], tokenizer)
     return kind(model, params, data, folder, identity or {"run": 1})
 
@@ -163,6 +177,34 @@ def test_an_interrupted_compiled_run_goes_on_exactly(
     assert state(parts) == state(whole)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("step", [0, 5, 21])
+def test_an_interrupted_bigram_goes_on_exactly(tmp_path: Path, optimizer: str, step: int) -> None:
+    options: dict[str, Any] = {"model_kind": "bigram", "optimizer": optimizer, "lr": 0.3}
+    whole = make(tmp_path / "whole", **options)
+    whole.run()
+    with pytest.raises(Interrupted):
+        make(tmp_path / "parts", stopping_at(step, signal.SIGTERM), **options).run()
+    parts = make(tmp_path / "parts", **options)
+    parts.run()
+    assert parts.steps_here == 23 - step - 1
+    assert state(parts) == state(whole)
+
+
+def test_a_trained_bigram_comes_to_the_frequencies(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"align_documents": False, "weight_decay": 0.0, "grad_clip": 0.0}
+    options |= {"steps": 400, "lr": 0.1, "eval_every": 50, "tokens_per_step": 256}
+    trainer = make(tmp_path, model_kind="bigram", optimizer="adamw", sample_every=0, **options)
+    trainer.run()
+    table = trainer.progress["table"]
+    assert [row[0] for row in table] == list(range(0, 401, 50))
+    assert table[0][1] == pytest.approx(math.log(trainer.data.tokenizer.vocab_size))
+    assert table[-1][1] < lowest_loss(trainer.counts) + 0.01
+    assert table[-1][2] < 0.05 * table[0][2]
+    assert [row[3] for row in table[1:]] == pytest.approx(np.diff([row[2] for row in table]))
+    assert make(tmp_path / "gpt").progress["table"] == []
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     class Killed(Exception):
         pass
@@ -223,7 +265,7 @@ def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path, wha
         def accumulate_gradients(self) -> float:
             loss = super().accumulate_gradients()
             if self.step == 9:
-                gradient = self.model.wte.weight.grad
+                gradient = next(self.model.parameters()).grad
                 assert gradient is not None
                 gradient[0, 0] = math.nan if what == "gradient" else gradient[0, 0]
                 return loss if what == "gradient" else math.inf
