@@ -109,8 +109,8 @@ class Run:
         """Versions and machine of the training, if they are known. Raises UserError."""
         if self.read(PROVENANCE) is None:
             return None
-        known = self._json(PROVENANCE)
-        return {key: known[key] for key in known if key.startswith(("versions.", "machine."))}
+        keys = ((key.split(".", 1), value) for key, value in self._json(PROVENANCE).items())
+        return {key[-1]: value for key, value in keys if key[0] in ("versions", "machine")}
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
