@@ -7,7 +7,7 @@ export PROMPT ?=
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check format verify bench sample preset diff lock
+.PHONY: help setup repro test check format verify bench sample preset diff report lock
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=t
 diff: $(READY) ## what changed since the last commit, in params and in metrics
 	@dvc params diff
 	@dvc metrics diff
+
+report: $(READY) ## one HTML page of all that the pipeline recorded
+	python -m stages.report --out report.html
 
 lock: ## write requirements.txt anew from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock
