@@ -16,7 +16,7 @@ from gpt.errors import UserError
 from gpt.files import write_json, write_text
 from gpt.report import PAGE, figure, render, size
 from gpt.report_charts import ladder_rows
-from gpt.report_inputs import Places, read_samples, read_table
+from gpt.report_inputs import Places, ask_dvc, read_samples, read_stages, read_table
 from gpt.verify_report import write_tsv
 from stages.train import write_samples
 from tests.browser import Page, chromium, find_chromium
@@ -132,10 +132,10 @@ def write_proof(folder: Path) -> None:
     header = ("link", "check", "input", "figure", "limit", "passed")
     checks = [("learning", f"loss {NASTY}", "", 0, 1e-9, True), ("structure", "x", "", 0, 0, True)]
     write_tsv(folder / "checks.tsv", header, checks)
-    header = ("fault", "noticed", "link", "check", "input", "figure", "limit", "loudness")
+    columns = ("fault", "noticed", "link", "check", "input", "figure", "limit", "loudness")
     found = ("computation", "stream", "2 x 1 tokens", 1.7, 1e-5, 1.7e5)
     faults = [("not transposed", True, *found), (NASTY, True, *found)]
-    write_tsv(folder / "sabotage.tsv", header, faults)
+    write_tsv(folder / "sabotage.tsv", columns, faults)
     names = [f"{who}_{how}" for how in ("fp32", "fp64") for who in ("ours", "sdpa", "eager")]
     layers = [(i, *[7 - i] * 3, *[16 - i] * 3) for i in range(3)]
     write_tsv(folder / "xray.tsv", ("layer", *names), layers)
@@ -359,16 +359,15 @@ def test_what_changed_since_the_commit(tmp_path: Path) -> None:
         ["git", *who, "commit", "-qm", "first"],
     ):
         subprocess.run(line, cwd=tmp_path, check=True)
-    before = Outline(render(places(tmp_path))).words
-    assert "Parameters None. Metrics None." in before
-    assert "as recorded" in before
+    assert [stage.changed for stage in read_stages(tmp_path / "dvc.yaml", {})] == [[]]
+    assert ask_dvc(tmp_path, "status") == {}
     write_text(tmp_path / "params.yaml", "train:\n  steps: 60\n  seed: 1\n")
     write_text(tmp_path / "metrics.json", '{"loss": 0.25}\n')
-    after = Outline(render(places(tmp_path))).words
-    assert "train.steps 50 60" in after
-    assert "metrics.loss 0.5 0.25" in after
-    assert "params.yaml (train) changed" in after
-    assert "as recorded" not in after
+    words = Outline(render(places(tmp_path))).words
+    assert "train.steps 50 60" in words
+    assert "metrics.loss 0.5 0.25" in words
+    assert "params.yaml (train) changed" in words
+    assert "as recorded" not in words
 
 
 def test_the_command_writes_the_page_or_nothing(project: Path, tmp_path: Path) -> None:
