@@ -7,7 +7,7 @@ export PROMPT ?=
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check format verify bench sample preset diff report lock
+.PHONY: help setup repro test check format verify bench sample preset diff plan report lock
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +55,11 @@ preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=t
 diff: $(READY) ## what changed since the last commit, in params and in metrics
 	@dvc params diff
 	@dvc metrics diff
+
+plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE=2 MEASURE=1
+	@python -m stages.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \
+	  $(if $(TOKENS_PER_SECOND),--tokens-per-second "$(TOKENS_PER_SECOND)") \
+	  $(if $(PRICE),--price "$(PRICE)") $(if $(MEASURE),--measure) $(ARGS)
 
 report: $(READY) ## one HTML page of all that the pipeline recorded
 	python -m stages.report --out report.html

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from gpt.errors import run_stage
 from gpt.params import read_yaml
-from stages.preset import overlay
+from gpt.presets import overlay
 from tests.imports import ROOT
 from tests.test_tokens import rewrite_header
 

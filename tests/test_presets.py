@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 from gpt.config import GPTConfig, count_parameters
 from gpt.errors import UserError
 from gpt.params import load_params, read_yaml
-from stages.preset import merged, preset_file
+from gpt.presets import preset_file
+from stages.preset import merged
 from tests.imports import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
