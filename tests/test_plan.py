@@ -142,7 +142,7 @@ def test_activations_are_the_bytes_that_autograd_saves(
     ],
 )
 def test_the_peak_is_what_the_tensors_of_a_step_take(
-    shape: tuple[int, ...], changes: dict[str, Any]
+    shape: tuple[int, int, int, int, int], changes: dict[str, Any]
 ) -> None:
     config, params = GPTConfig(*shape), train_params(**changes)
     run = trainer(config, params, torch.device("cpu"))
