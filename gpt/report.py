@@ -120,9 +120,7 @@ def losses_where(folder: Path, specs: dict[str, charts.Spec]) -> dict[str, bool]
     position = read_table(folder / "position.tsv")
     frequency = read_table(folder / "frequency.tsv")
     if position:
-        specs["position"] = charts.line(
-            position, "position", "loss", "nats per token", "Loss by position", charts.HEIGHT
-        )
+        specs["position"] = charts.position(position)
     if frequency:
         specs["frequency"] = charts.frequency(frequency)
     return {"position": bool(position), "frequency": bool(frequency)}
@@ -148,10 +146,10 @@ def network(folder: Path, specs: dict[str, charts.Spec]) -> list[tuple[str, str]
     shown = []
     for path in sorted(folder.glob("*.tsv")):
         quantity = path.stem.replace("_", " ")
-        for column, spec in charts.network(read_table(path) or [], quantity):
+        for column, spec in charts.network(read_table(path) or [], quantity).items():
             name = f"network-{path.stem}-{column}"
             specs[name] = spec
-            shown.append((name, f"{quantity}: {column.replace('_', ' ')}"))
+            shown.append((name, str(spec["description"]).capitalize()))
     return shown
 
 

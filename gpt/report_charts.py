@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from gpt.report_inputs import Row
+from gpt.report_inputs import Cell, Row
 
 Spec = dict[str, Any]
 HEIGHT = 260
@@ -97,27 +97,47 @@ def line(rows: Sequence[Row], x: str, y: str, title: str, told: str, height: int
     return finish(encoded, told, height)
 
 
+def position(rows: Sequence[Row]) -> Spec:
+    """Loss by how many tokens the model saw before, each point the mean from there to the next."""
+    last = max(float(row["position"]) for row in rows)
+    ticks = [0, *(2**i for i in range(64) if 2**i <= last)]
+    chart = alt.Chart(values(rows)).mark_line(point=True)
+    encoded = chart.encode(
+        alt.X(
+            "position:Q",
+            title="tokens seen before",
+            scale=alt.Scale(type="symlog", constant=1, nice=False),
+            axis=alt.Axis(values=ticks, format=",d"),
+        ),
+        alt.Y("loss:Q", title="nats per token"),
+        tooltip=["position:Q", alt.Tooltip("loss:Q", format=".4f"), "tokens:Q"],
+    )
+    return finish(encoded, "Loss by how many tokens the model saw before", HEIGHT)
+
+
 def frequency(rows: Sequence[Row]) -> Spec:
     """Loss of the model and of token frequencies, by how often a token is in the training split."""
     names = {"loss": "this model", "unigram": "token frequencies"}
-    long = [
-        {"frequency": row["frequency"], "share": row["share"], "series": name, "value": row[key]}
+    long: list[Row] = [
+        {
+            "frequency": plain(row["frequency"]),
+            "share": row["share"],
+            "series": name,
+            "value": row[key],
+        }
         for row in rows
         for key, name in names.items()
-        if key in row
     ]
-    numeric = all(isinstance(row["frequency"], float) for row in rows)
-    x = (
-        alt.X("frequency:Q", scale=alt.Scale(type="symlog"), axis=alt.Axis(format="~s"))
-        if numeric
-        else alt.X("frequency:O", sort=None)
-    )
-    chart = alt.Chart(values(long)).mark_line(point=True)
-    encoded = chart.encode(
-        x.title("times in the training split"),
-        alt.Y("value:Q", title="nats per token"),
-        alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names.values()))),
-        tooltip=["series:N", number_tip("value"), alt.Tooltip("share:Q", format=".1%")],
+    axis = alt.Axis(labelAngle=0)
+    encoded = (
+        alt.Chart(values(long))
+        .mark_line(point=True)
+        .encode(
+            alt.X("frequency:O", sort=None, title="times in the training split", axis=axis),
+            alt.Y("value:Q", title="nats per token"),
+            alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names.values()))),
+            tooltip=["series:N", number_tip("value"), alt.Tooltip("share:Q", format=".1%")],
+        )
     )
     return finish(encoded, "Loss by how often a token is in the training split", HEIGHT)
 
@@ -170,30 +190,48 @@ def sabotage(rows: Sequence[Row]) -> Spec:
     return finish(encoded, f"How far past its limit each of {len(shown)} faults went", 34 * links)
 
 
-def network(rows: Sequence[Row], quantity: str) -> list[tuple[str, Spec]]:
-    """A chart of every measured column over the steps, a line for each layer or name."""
-    columns = list(rows[0]) if rows else []
-    series = next((name for name in columns if name in ("layer", "name", "tensor", "group")), None)
-    x = "step" if "step" in columns else "layer"
-    measured = [name for name in columns if name not in (x, series) and is_numeric(rows, name)]
-    return [(name, over(rows, x, name, series, quantity)) for name in measured if x in columns]
+def network(rows: Sequence[Row], quantity: str) -> dict[str, Spec]:
+    """A chart for each column of numbers over the steps, a line for each part of the network.
+
+    Without steps, all columns over the layers in one chart.
+    """
+    if not rows:
+        return {}
+    x, *others = rows[0]
+    part = others[0] if x == "step" and not is_numeric(rows, others[0]) else None
+    if x == "step" and "layer" in others:
+        part = "layer"
+    measured = [name for name in others if name != part and is_numeric(rows, name)]
+    if x == "step":
+        return {name: over(rows, x, name, part, f"{quantity}, {name}") for name in measured}
+    long: list[Row] = [
+        {x: row[x], "column": name, "value": row[name]} for row in rows for name in measured
+    ]
+    return {"all": over(long, x, "value", "column", quantity)}
 
 
-def over(rows: Sequence[Row], x: str, y: str, series: str | None, quantity: str) -> Spec:
-    """`y` over `x`, in one line or in one for each value of `series`."""
-    chart = alt.Chart(values(rows)).mark_line()
-    encoded = chart.encode(
-        alt.X(f"{x}:Q", axis=alt.Axis(format=",d", tickMinStep=1)),
-        alt.Y(f"{y}:Q", title=y.replace("_", " "), axis=alt.Axis(format="~g")),
-        tooltip=[f"{x}:Q", number_tip(y)],
-    )
-    if series and series != x:
-        kind = "O" if is_numeric(rows, series) else "N"
-        encoded = encoded.encode(
-            alt.Color(f"{series}:{kind}", title=series),
-            tooltip=[f"{series}:{kind}", f"{x}:Q", number_tip(y)],
+def over(rows: Sequence[Row], x: str, y: str, part: str | None, told: str) -> Spec:
+    """`y` over `x`, in one line or in one for each `part`."""
+    encoded = (
+        alt.Chart(values(rows))
+        .mark_line()
+        .encode(
+            alt.X(f"{x}:Q", axis=alt.Axis(format=",d", tickMinStep=1)),
+            alt.Y(f"{y}:Q", title=None, axis=alt.Axis(format="~g")),
+            tooltip=[*([f"{part}:N"] if part else []), f"{x}:Q", number_tip(y)],
         )
-    return finish(encoded, f"{quantity}: {y} by {x}", HEIGHT)
+    )
+    if part:
+        # Few names get a colour each, many or numbers a shade by their order.
+        shades = is_numeric(rows, part) or len({row[part] for row in rows}) > 6
+        kind = "O" if shades else "N"
+        encoded = encoded.encode(color=alt.Color(f"{part}:{kind}", sort=None, title=None))
+    return finish(encoded, told, HEIGHT)
+
+
+def plain(value: Cell) -> str:
+    """A cell as the text that it was."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def is_numeric(rows: Iterable[Row], name: str) -> bool:

@@ -113,7 +113,7 @@ def write_inputs(root: Path) -> None:
     position = [(i, 3 - i / 9, 100) for i in range(9)]
     write_tsv(root / "plots/eval/position.tsv", ("position", "loss", "tokens"), position)
     columns = ("frequency", "loss", "unigram", "share")
-    write_tsv(root / "plots/eval/frequency.tsv", columns, [(2**i, 2, 9 - i, 0.2) for i in range(5)])
+    write_tsv(root / "plots/eval/frequency.tsv", columns, [("0", 3, 9, 0.2), ("1-9", 2, 7, 0.8)])
     for stage, folder in (("verify_logits", "verify"), ("verify_export", "verify_export")):
         write_json(root / "metrics" / f"{stage}.json", PROOF)
         write_proof(root / "plots" / folder)
@@ -239,15 +239,22 @@ def test_the_ladder_goes_down_and_carries_the_error() -> None:
 
 
 def test_tables_of_the_network_get_a_chart_for_each_column(tmp_path: Path) -> None:
-    header = ("step", "layer", "rms", "ratio")
-    rows = [(step, layer, 1.5, "nan") for step in (0, 10) for layer in (0, 1)]
-    write_tsv(tmp_path / "plots/network/activations.tsv", header, rows)
+    folder = tmp_path / "plots/network"
+    rows = [(step, part, 1.5, "nan") for step in (0, 10) for part in ("wte", "h.0")]
+    write_tsv(folder / "updates.tsv", ("step", "part", "rms", "ratio"), rows)
+    write_tsv(folder / "by_layer.tsv", ("layer", "scaled", "unscaled"), [(0, 1, 1), (1, 1, 2)])
+    write_tsv(folder / "share.tsv", ("step", "share"), [(0, 0.5), (10, 0.75)])
+    write_tsv(folder / "empty.tsv", ("step", "part", "rms"), [])
     page = Outline(render(places(tmp_path)))
-    assert page.charts.keys() == {"network-activations-rms", "network-activations-ratio"}
-    chart = page.charts["network-activations-rms"]
-    assert chart["encoding"]["color"]["field"] == "layer"
+    expected = {"updates-rms", "updates-ratio", "by_layer-all", "share-share"}
+    assert page.charts.keys() == {f"network-{name}" for name in expected}
+    chart = page.charts["network-updates-rms"]
+    assert chart["encoding"]["color"]["field"] == "part"
     (data,) = chart["datasets"].values()
-    assert data[3] == {"step": 10, "layer": 1, "rms": 1.5, "ratio": None}
+    assert data[3] == {"step": 10, "part": "h.0", "rms": 1.5, "ratio": None}
+    assert "color" not in page.charts["network-share-share"]["encoding"]
+    (data,) = page.charts["network-by_layer-all"]["datasets"].values()
+    assert data[3] == {"layer": 1, "column": "unscaled", "value": 2}
 
 
 def test_headings_tables_and_charts_can_be_read_aloud(page: Outline) -> None:

@@ -19,7 +19,8 @@ function theme() {
     axisX: { grid: false },
     axisY: { domain: false, ticks: false, labelPadding: 8 },
     legend: {
-      ...text, orient: "top", direction: "horizontal", columns: innerWidth < 600 ? 2 : 0,
+      ...text, orient: "top", direction: "horizontal",
+      columns: Math.max(2, Math.floor(Math.min(innerWidth, 928) / 160)),
       labelFontSize: 12, labelLimit: 220, symbolType: "stroke", symbolStrokeWidth: 2, symbolOpacity: 1,
       offset: 8,
     },
