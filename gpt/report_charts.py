@@ -50,7 +50,7 @@ def ladder(rows: Sequence[Row]) -> Spec:
             "loss:Q",
             title="nats per token",
             scale=alt.Scale(domain=[0, largest * 1.2]),
-            axis=alt.Axis(tickCount=8, format="~g"),
+            axis=alt.Axis(tickCount=8, format="~r"),
         ),
         opacity=alt.when("datum.who == 'this model'").then(alt.value(1)).otherwise(alt.value(0.3)),
         tooltip=["who:N", "label:N"],
@@ -91,7 +91,7 @@ def line(rows: Sequence[Row], x: str, y: str, title: str, told: str, height: int
     chart = alt.Chart(values(rows)).mark_line()
     encoded = chart.encode(
         alt.X(f"{x}:Q", title=x.replace("_", " "), axis=alt.Axis(format=",d")),
-        alt.Y(f"{y}:Q", title=title, axis=alt.Axis(tickCount=4, format="~g")),
+        alt.Y(f"{y}:Q", title=title, axis=alt.Axis(tickCount=4, format="~r")),
         tooltip=[f"{x}:Q", alt.Tooltip(f"{y}:Q", format=".4g")],
     )
     return finish(encoded, told, height)
@@ -212,12 +212,13 @@ def network(rows: Sequence[Row], quantity: str) -> dict[str, Spec]:
 
 def over(rows: Sequence[Row], x: str, y: str, part: str | None, told: str) -> Spec:
     """`y` over `x`, in one line or in one for each `part`."""
+    axis = alt.Axis(format=",d") if x == "step" else integers(rows, x)
     encoded = (
         alt.Chart(values(rows))
         .mark_line()
         .encode(
-            alt.X(f"{x}:Q", axis=alt.Axis(format=",d", tickMinStep=1)),
-            alt.Y(f"{y}:Q", title=None, axis=alt.Axis(format="~g")),
+            alt.X(f"{x}:Q", axis=axis),
+            alt.Y(f"{y}:Q", title=None, axis=alt.Axis(format="~r")),
             tooltip=[*([f"{part}:N"] if part else []), f"{x}:Q", number_tip(y)],
         )
     )
@@ -261,7 +262,7 @@ def number_tip(name: str) -> alt.Tooltip:
 
 def log_axis() -> alt.Axis:
     """Few round numbers on a logarithmic axis of losses."""
-    return alt.Axis(values=[0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10], format="~g")
+    return alt.Axis(values=[0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10], format="~r")
 
 
 def integers(rows: Sequence[Row], name: str) -> alt.Axis:
