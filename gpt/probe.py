@@ -24,6 +24,7 @@ from gpt.tokenizer import Tokenizer
 from gpt.trainer import Data, Trainer
 
 WARM_UP = 3  # steps that are not timed
+FEWEST = 5  # steps that are
 PASSES = 2  # accumulated in a step, at most: a pass more costs time and no memory
 
 
@@ -38,27 +39,27 @@ class Probe:
     process: int | None  # the most that the whole process took; None where it is not known
 
 
-def measure(config: GPTConfig, train: TrainParams, steps: int) -> Probe:
-    """Train `steps` steps of the run's shape in a fresh process, and measure them."""
+def measure(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
+    """Train for `seconds` or a little more in the run's shape, in a fresh process, and measure."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(probe, config, train, steps).result()
+        return pool.submit(probe, config, train, seconds).result()
 
 
-def probe(config: GPTConfig, train: TrainParams, steps: int) -> Probe:
+def probe(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
     """Train in this process, whose memory should not have been used for anything before."""
     set_determinism(train.deterministic)
     device = choose_device(train.device)
     run = trainer(config, train, device)
     for _ in range(WARM_UP):
         run.train_step()
-    started = time.perf_counter()
-    for _ in range(steps):
+    started, steps, took = time.perf_counter(), 0, 0.0
+    while steps < FEWEST or took < seconds:
         run.train_step()
-    seconds = time.perf_counter() - started
-    speed = steps * run.params.tokens_per_step / seconds
+        steps, took = steps + 1, time.perf_counter() - started
+    speed = steps * run.params.tokens_per_step / took
     process = status("VmHWM")  # before the profiler takes its share
-    return Probe(steps, seconds, speed, tensor_peak(run), process)
+    return Probe(steps, took, speed, tensor_peak(run), process)
 
 
 def tensor_peak(run: Trainer) -> int:

@@ -14,7 +14,7 @@ from gpt.probe import Probe, measure
 from gpt.runtime import choose_device, machine
 from gpt.tensor_files import read_json
 
-STEPS = 10  # of a probe
+SECONDS = 5.0  # of a probe
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     params = planned(args.params, args.presets, args.preset, args.set)
     vocab = vocabulary(params, args.tokens / "metadata.json")
     config = GPTConfig(vocab_size=vocab[0], **params.model.model_dump())
-    probe = measure(config, params.train, STEPS) if args.measure else None
+    probe = measure(config, params.train, SECONDS) if args.measure else None
     speed = Speed(given, "given") if given else known_speed(args, params, probe)
     name = args.preset or str(args.params)
     for text in lines(name, params, vocab, speed, args.machine, price):
