@@ -373,7 +373,7 @@ def test_what_changed_since_the_commit(tmp_path: Path) -> None:
     words = Outline(render(places(tmp_path))).words
     assert "train.steps 50 60" in words
     assert "metrics.loss 0.5 0.25" in words
-    assert "params.yaml (train) changed" in words
+    assert "metrics.json changed params.yaml (train) changed" in words
     assert "as recorded" not in words
 
 
