@@ -10,7 +10,8 @@ B = workspace
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test chaos prove fuzz endurance check format verify bench sample preset diff lock
+.PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
+  plan report lock
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -71,6 +72,14 @@ preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=t
 
 diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace
 	@python -m stages.diff "$(A)" "$(B)"
+
+plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE=2 MEASURE=1
+	@python -m stages.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \
+	  $(if $(TOKENS_PER_SECOND),--tokens-per-second "$(TOKENS_PER_SECOND)") \
+	  $(if $(PRICE),--price "$(PRICE)") $(if $(MEASURE),--measure) $(ARGS)
+
+report: $(READY) ## one HTML page of all that the pipeline recorded
+	python -m stages.report --out report.html
 
 lock: ## write requirements.txt anew from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock

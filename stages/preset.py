@@ -2,15 +2,14 @@
 
 import argparse
 import io
-from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
-from gpt.errors import UserError, run_stage
+from gpt.errors import run_stage
 from gpt.files import write_text
 from gpt.params import parse_params, read_yaml
+from gpt.presets import overlay, preset_file
 
 
 def main() -> None:
@@ -24,14 +23,6 @@ def main() -> None:
     print(f"{args.name} is in {args.params}, see git diff {args.params}, then dvc repro")
 
 
-def preset_file(folder: Path, name: str) -> Path:
-    """The preset's file. Raises UserError with the names that there are."""
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in names:
-        raise UserError(f"no preset {name!r}, {folder}, choose one: {', '.join(names)}")
-    return folder / f"{name}.yaml"
-
-
 def merged(params: Path, preset: Path) -> str:
     """The text of params.yaml with the preset's values in it. Raises UserError if invalid."""
     read_yaml(params)  # says in one line what is wrong with it, if anything is
@@ -43,15 +34,6 @@ def merged(params: Path, preset: Path) -> str:
     text = io.StringIO()
     yaml.dump(document, text)
     return text.getvalue()
-
-
-def overlay(target: MutableMapping[str, Any], source: MutableMapping[str, Any]) -> None:
-    """Put every value of `source` into `target`, section by section."""
-    for key, value in source.items():
-        if isinstance(value, MutableMapping) and isinstance(target.get(key), MutableMapping):
-            overlay(target[key], value)
-        else:
-            target[key] = value
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from gpt.files import write_json
 from gpt.params import read_yaml
-from stages.preset import overlay
+from gpt.presets import overlay
 from tests.imports import ROOT
 from tests.project import stage_arguments
 

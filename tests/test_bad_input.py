@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from gpt.errors import run_stage
 from gpt.params import read_yaml
+from gpt.presets import overlay
 from gpt.tokenizer import Tokenizer
-from stages.preset import overlay
 from tests.imports import ROOT
 from tests.project import stage_arguments
 from tests.test_tokens import rewrite_header

@@ -14,10 +14,10 @@ from gpt.errors import run_stage
 from gpt.folders import save_model
 from gpt.model import GPT
 from gpt.params import read_yaml
+from gpt.presets import overlay
 from gpt.tokenizer import Tokenizer
 from stages import download, tokenize
 from stages import eval as eval_stage
-from stages.preset import overlay
 from tests.imports import ROOT
 from tests.project import stage_arguments
 from tests.test_bad_input import contents, stage

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from gpt.params import read_yaml
-from stages.preset import overlay
+from gpt.presets import overlay
 from tests.imports import ROOT
 from tests.project import stage_arguments
 

@@ -21,11 +21,11 @@ from gpt.hf_tokenizer import from_hf, write_hf_tokenizer
 from gpt.initial import initial_model, origin
 from gpt.model import GPT
 from gpt.params import ModelParams, TrainParams, load_params, read_yaml
+from gpt.presets import overlay
 from gpt.references import write_seeded_config
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import open_tokens
 from stages import download, tokenize, train
-from stages.preset import overlay
 from tests.imports import ROOT
 
 TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog met. " * 40

@@ -13,11 +13,11 @@ from gpt.errors import UserError
 from gpt.ladder import check_floor, floor_loss, ladder_lines, perplexity, rungs, untrained_model
 from gpt.model import GPT
 from gpt.params import Params, parse_params, read_yaml
+from gpt.presets import overlay
 from gpt.raw import write_raw
 from gpt.scores import model_losses
 from gpt.tokenizer import Tokenizer
 from gpt.tokens import open_tokens
-from stages.preset import overlay
 from stages.tokenize import tokenize
 from tests.imports import ROOT
 

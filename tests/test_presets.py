@@ -12,7 +12,8 @@ from gpt.config import count_parameters
 from gpt.errors import UserError
 from gpt.initial import new_config
 from gpt.params import load_params, read_yaml
-from stages.preset import merged, preset_file
+from gpt.presets import preset_file
+from stages.preset import merged
 from tests.imports import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
