@@ -16,8 +16,11 @@ from gpt.tensor_files import read_json
 Cell = float | bool | str
 Row = dict[str, Cell]
 
-# A sample ends at the last fence before the next heading: its own text may hold fences.
-SAMPLE = re.compile(r"^## (.+?)\n\n```text\n(.*?)\n```\n(?=\n## |\Z)", re.MULTILINE | re.DOTALL)
+# A sample ends at the last fence before the next heading: its own text may hold fences. A line of
+# figures may stand between heading and text.
+SAMPLE = re.compile(
+    r"^## (.+?)\n\n(?:([^#`\n].*?)\n\n)?```text\n(.*?)\n```\n(?=\n## |\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,12 @@ def cell(text: str) -> Cell:
 
 
 def read_samples(path: Path) -> list[tuple[str, str]] | None:
-    """Heading and text of each sample in a Markdown file that a stage wrote."""
+    """Heading, with its figures if it has some, and text of each sample that a stage wrote."""
     if not path.exists():
         return None
     text = path.read_text(encoding="utf-8", errors="replace")
-    return [(match[1], match[2]) for match in SAMPLE.finditer(text)]
+    found = SAMPLE.finditer(text)
+    return [(": ".join(filter(None, (match[1], match[2]))), match[3]) for match in found]
 
 
 def read_stages(pipeline: Path, status: dict[str, Any] | None) -> list[Stage]:

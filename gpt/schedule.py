@@ -23,4 +23,4 @@ def lr_factor(
         progress = (step - warmup) / max(1, steps - warmup)
         return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     decay = max(1.0, decay_fraction * steps)
-    return final + (1 - final) * min(1.0, (steps - step) / decay)
+    return final + (1 - final) * min(1.0, max(0, steps - step) / decay)

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from gpt.config import GPTConfig, count_parameters
 from gpt.errors import UserError
 from gpt.generate import Sampler, generate
+from gpt.initial import new_config
 from gpt.model import GPT
 from gpt.params import Params, TrainParams, load_params, read_yaml
 from gpt.plan import (
@@ -206,7 +207,8 @@ def test_besiroglus_optimum_is_the_papers() -> None:
 def test_gpt2s_plan_has_gpt2s_size() -> None:
     params = preset("gpt2-124m")
     size_, source = vocabulary(params, Path("none"))
-    config = GPTConfig(vocab_size=size_, **params.model.model_dump())
+    config = new_config(params.model, size_)
+    assert isinstance(config, GPTConfig)
     assert (size_, source) == (50257, "GPT-2's")
     assert count_parameters(config) == 124_439_808
     # PaLM's 6N + 12 L T C, N without the positions, biases and LayerNorms.

@@ -15,12 +15,15 @@ import pytest
 from gpt.curves import write_samples
 from gpt.errors import UserError
 from gpt.files import write_json, write_text, write_tsv
+from gpt.params import load_params
 from gpt.report import PAGE, figure, render, size
 from gpt.report_charts import ladder_rows
 from gpt.report_inputs import Places, ask_dvc, read_samples, read_stages, read_table
+from gpt.samples import samples_page, variants
+from gpt.tokenizer import Tokenizer
 from tests.browser import Page, chromium, find_chromium
 from tests.imports import ROOT
-from tests.test_trainer import make
+from tests.test_trainer import TEXT, make
 
 NASTY = '</script></div><script>alert("1")</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
 CHARTS = {"ladder", "loss", "lr", "norm", "position", "frequency"} | {
@@ -304,6 +307,18 @@ def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
     found = read_samples(tmp_path / "train.md")
     titles = ["Step 0", "Step 1, validation loss 7.492", "Step 2", "Step 3"]
     assert found == list(zip(titles, texts, strict=True))
+
+
+def test_the_page_of_eval_is_read_with_its_figures(tmp_path: Path) -> None:
+    model, tokenizer = make(tmp_path).model, Tokenizer.from_characters(TEXT)
+    params = load_params(ROOT / "params.yaml").eval.model_copy(update={"prompts": ["", "the cat"]})
+    (tmp_path / "eval.md").write_text(samples_page(model, tokenizer, params))
+    found = read_samples(tmp_path / "eval.md")
+    assert found is not None
+    assert len(found) == 2 * len(variants(params))
+    assert all(": repetition " in title for title, _ in found)
+    assert found[-1][0].startswith("after 'the cat', top-p ")
+    assert found[-1][1].startswith("the cat")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from gpt.schedule import lr_factor
+from gpt.schedule import Schedule, lr_factor
 
 
 def curve(schedule: str) -> list[float]:
@@ -34,3 +34,9 @@ def test_wsd_holds_and_then_decays_linearly() -> None:
 
 def test_constant_holds() -> None:
     assert curve("constant")[10:] == [1.0] * 90
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
+def test_past_the_end_the_rate_stays_where_it_ended(schedule: Schedule) -> None:
+    at_end, later = (lr_factor(step, 100, schedule, 10, 0.3, 0.05) for step in (100, 1000))
+    assert at_end == later == pytest.approx(0.05)
