@@ -1,5 +1,6 @@
 """The shape of a model, and its exact size from the shape alone."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -49,9 +50,9 @@ class GPTConfig:
             raise ValueError(f"n_head {self.n_head} does not divide n_embd {self.n_embd}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}, it must be at least 0 and below 1")
-        if not 0 < self.layer_norm_epsilon < 1:
+        if not 0 < self.layer_norm_epsilon < math.inf:
             raise ValueError(
-                f"layer_norm_epsilon is {self.layer_norm_epsilon}, it must be above 0 and below 1"
+                f"layer_norm_epsilon is {self.layer_norm_epsilon}, it must be above 0 and finite"
             )
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation is {self.activation!r}, not one of {ACTIVATIONS}")

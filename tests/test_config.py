@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from gpt.config import GPT2_SIZES, LIMITS, GPTConfig, count_parameters, gpt2_config
+from gpt.initial import new_config
 from gpt.model import GPT
 from gpt.params import ModelParams
 
@@ -57,11 +58,11 @@ def test_impossible_shapes_are_refused(changes: dict[str, Any], said: str) -> No
 @pytest.mark.parametrize("name", ["n_layer", "n_head", "n_embd", "block_size"])
 def test_params_and_config_have_the_same_limits(name: str) -> None:
     small: dict[str, Any] = {"n_layer": 1, "n_head": 1, "n_embd": 2**20, "block_size": 1}
+    rest: dict[str, Any] = {"kind": "gpt", "bigram_init": "zeros", "bias": True, "dropout": 0.0}
     largest = small | {name: LIMITS[name]}
-    params = ModelParams(**largest, bias=True, dropout=0.0)
-    assert GPTConfig(vocab_size=1, n_inner=1, **params.model_dump()).n_layer >= 1
+    assert new_config(ModelParams(**largest, **rest), 1) == GPTConfig(vocab_size=1, **largest)
     above = small | {name: LIMITS[name] + 1}
     with pytest.raises(ValidationError, match=name):
-        ModelParams(**above, bias=True, dropout=0.0)
+        ModelParams(**above, **rest)
     with pytest.raises(ValueError, match=f"{name} is {LIMITS[name] + 1}, it must be at most"):
         GPTConfig(vocab_size=1, n_inner=1, **above)

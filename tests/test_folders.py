@@ -140,9 +140,10 @@ def test_a_damaged_folder_is_refused(folder: Path, name: str) -> None:
     assert str(folder) in str(caught.value)
 
 
-def test_a_folder_without_a_kind_is_a_gpts(folder: Path) -> None:
+def test_a_folder_without_a_kind_is_refused(folder: Path) -> None:
     edit_config(kind="REMOVED")(folder)
-    assert load_config(folder) == CONFIG
+    with pytest.raises(UserError, match="kind is None, not one of gpt, bigram"):
+        load_config(folder)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from gpt import stories
 from gpt.config import GPTConfig
 from gpt.corpora import open_corpus
 from gpt.errors import UserError
+from gpt.initial import new_config
 from gpt.ladder import check_floor, floor_loss, ladder_lines, perplexity, rungs, untrained_model
 from gpt.model import GPT
 from gpt.params import Params, parse_params, read_yaml
@@ -73,7 +74,7 @@ def test_an_untrained_model_guesses(name: str, tmp_path: Path) -> None:
     tokenize(tmp_path / "raw", tmp_path / "tokens", params.tokenize, 1)
     tokenizer = Tokenizer.load(tmp_path / "tokens" / "vocabulary.json")
     val = open_tokens(tmp_path / "tokens" / "val.bin").tokens
-    config = GPTConfig(vocab_size=tokenizer.vocab_size, **params.model.model_dump())
+    config = new_config(params.model, tokenizer.vocab_size)
     model = untrained_model({"params": {"train": params.train.model_dump()}}, config)
     assert model is not None
     loss = float(model_losses(model, tokenizer, val, params.eval).mean())

@@ -46,6 +46,7 @@ FORBIDDEN_CALLS = {
     *("np.load", "np.genfromtxt", "shutil.unpack_archive", "torch.jit.load", "torch.hub.load"),
 }
 FORBIDDEN_METHODS = {"extractall", "read_pickle"}
+ASKERS = {"report_inputs.py", "runtime.py"}  # they start git and dvc, by fixed command lines
 FORBIDDEN_OPTIONS = {"trust_remote_code", "shell", "allow_pickle"}  # unless they are False
 
 
@@ -76,7 +77,8 @@ def test_no_code_runs_what_a_file_says(package: str) -> None:
     files = sorted((ROOT / package).rglob("*.py"))
     assert len(files) > 5
     for path in files:
-        assert dangers(path.read_text(encoding="utf-8")) == [], path
+        allowed = ["subprocess"] if path.name in ASKERS else []
+        assert dangers(path.read_text(encoding="utf-8")) == allowed, path
 
 
 @pytest.mark.parametrize(
