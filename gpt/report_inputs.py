@@ -106,7 +106,8 @@ def stage(
     name: str, entry: dict[str, Any], locked: dict[str, Any], status: dict[str, Any] | None
 ) -> Stage:
     """One stage from its entries in dvc.yaml and dvc.lock."""
-    deps = [path_of(dep) for dep in entry.get("deps", [])]
+    deps = [dep["path"] for dep in locked.get("deps", [])]  # as DVC filled in the params
+    deps = deps or [path_of(dep) for dep in entry.get("deps", [])]
     outs = [path_of(out) for out in [*entry.get("outs", []), *entry.get("metrics", [])]]
     known = {out["path"]: out for out in locked.get("outs", [])}
     writes = [(o, known.get(o, {}).get("md5", ""), known.get(o, {}).get("size", 0)) for o in outs]

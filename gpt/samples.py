@@ -10,7 +10,7 @@ from gpt.params import EvalParams
 from gpt.tokenizer import Tokenizer
 
 EXPLANATION = """\
-Every text begins from the same seed. Temperatures cut nothing off; top-k and top-p stand alone,
+Each text has a fixed seed of its own. Temperatures cut nothing off; top-k and top-p stand alone,
 at temperature 1. *Repetition* is the share of four-word sequences that stand earlier in the text
 already; *distinct-1* and *distinct-2* are the shares of words and of word pairs that differ.
 """
@@ -58,10 +58,9 @@ def samples_page(model: LanguageModel, tokenizer: Tokenizer, params: EvalParams)
     for prompt in params.prompts:
         told = f"after {prompt!r}" if prompt else "from nothing"
         ids = list(tokenizer.encode(prompt))
-        for name, sampler in variants(params).items():
-            out = sample_text_ids(
-                model, ids, params.sample_tokens, sampler, params.seed, tokenizer.end_of_text
-            )
+        for number, (name, sampler) in enumerate(variants(params).items()):
+            seed, end = params.seed + number, tokenizer.end_of_text
+            out = sample_text_ids(model, ids, params.sample_tokens, sampler, seed, end)
             text = tokenizer.decode(out)
             parts.append(f"## {told}, {name}\n\n{figures(text)}\n")
             parts.append(f"```text\n{prompt}{text}\n```\n")

@@ -445,3 +445,14 @@ def test_charts_follow_the_colour_scheme(project: Path, browser: Page) -> None:
     browser.evaluate(f"{redrawn}.then(() => drawn)")
     assert browser.evaluate(ink) == "#7db8e0"
     assert browser.errors == []
+
+
+def test_a_templated_input_is_shown_as_dvc_filled_it_in(tmp_path: Path) -> None:
+    entry = {"cmd": "x", "deps": ["models/${init}", "a.py"], "outs": ["made"]}
+    write_json(tmp_path / "dvc.yaml", {"stages": {"train": entry}})
+    (before,) = read_stages(tmp_path / "dvc.yaml", None)
+    assert before.reads == ["models/${init}"]
+    locked = {"deps": [{"path": "models/scratch"}, {"path": "a.py"}], "outs": []}
+    write_json(tmp_path / "dvc.lock", {"stages": {"train": locked}})
+    (after,) = read_stages(tmp_path / "dvc.yaml", None)
+    assert (after.reads, after.code) == (["models/scratch"], 1)

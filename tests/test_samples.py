@@ -1,5 +1,7 @@
 """Figures about text, and a model that recites."""
 
+import re
+
 import pytest
 import torch
 
@@ -126,3 +128,13 @@ def test_the_page_has_a_text_for_each_prompt_and_way() -> None:
     assert f"{titles[0]}\n\n{line}\n\n```text\n{text}\n```\n" in page
     line = "repetition 0.000, distinct-1 0.500, distinct-2 0.667"  # of what the model said
     assert f"{titles[-1]}\n\n{line}\n\n```text\nOne day a boy. a boy.\n```\n" in page
+
+
+def test_each_text_has_a_seed_of_its_own_that_is_fixed() -> None:
+    model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, n_layer=1, n_head=1, n_embd=8))
+    model.initialise(1)
+    alike = params(prompts=[""], temperatures=[1.0], top_k=TOKENIZER.vocab_size, top_p=1.0)
+    page = samples_page(model, TOKENIZER, alike)
+    first, second = re.findall(r"```text\n(.*?)\n```\n", page, flags=re.DOTALL)
+    assert first != second
+    assert samples_page(model, TOKENIZER, alike) == page
