@@ -32,18 +32,6 @@ repro: $(READY) ## run the whole pipeline, or what of it changed
 test: $(READY) ## run the tests
 	python -m pytest
 
-chaos: $(READY) ## kill the pipeline a hundred times: the same bytes must come out
-	python -m tests.chaos --kills 100
-
-prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
-	python -m tests.prove
-
-fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
-	python -m tests.fuzzing --cases $(CASES)
-
-endurance: $(READY) ## 10,000 training steps: memory, open files, speed
-	python -m tests.endurance
-
 check: $(READY) ## lint, format and types
 	ruff check .
 	ruff format --check .
@@ -60,6 +48,18 @@ ifdef HF
 else
 	dvc repro --single-item import_hf verify_logits
 endif
+
+prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
+	python -m tests.prove
+
+chaos: $(READY) ## kill the pipeline a hundred times: the same bytes must come out
+	python -m tests.chaos --kills 100
+
+fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
+	python -m tests.fuzzing --cases $(CASES)
+
+endurance: $(READY) ## 10,000 training steps: memory, open files, speed
+	python -m tests.endurance
 
 bench: $(READY) ## measure speed in pairs against transformers
 	python -m stages.bench
