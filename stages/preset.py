@@ -5,6 +5,8 @@ import io
 from pathlib import Path
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import BaseRepresenter
 
 from gpt.errors import run_stage
 from gpt.files import write_text
@@ -28,12 +30,18 @@ def merged(params: Path, preset: Path) -> str:
     read_yaml(params)  # says in one line what is wrong with it, if anything is
     yaml = YAML()
     yaml.width = 200
+    yaml.representer.add_representer(type(None), null)
     document = yaml.load(params.read_text(encoding="utf-8"))
     overlay(document, read_yaml(preset))
     parse_params(document, str(preset))
     text = io.StringIO()
     yaml.dump(document, text)
     return text.getvalue()
+
+
+def null(representer: BaseRepresenter, _: None) -> ScalarNode:
+    """`null` in full: an empty value looks forgotten."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 if __name__ == "__main__":

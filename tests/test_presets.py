@@ -54,6 +54,11 @@ def test_no_trace_of_the_preset_before(params: Path, name: str) -> None:
         assert load_params(params) == alone
 
 
+def test_nothing_is_written_as_null(params: Path) -> None:
+    apply(params, "tiny")
+    assert "  path: null #" in params.read_text()
+
+
 def test_stories_are_the_defaults(params: Path) -> None:
     apply(params, "tiny")
     apply(params, "stories")
