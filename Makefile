@@ -30,7 +30,7 @@ repro: $(READY) ## run the whole pipeline, or what of it changed
 	dvc repro
 
 test: $(READY) ## run the tests
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
 check: $(READY) ## lint, format and types
 	ruff check .
