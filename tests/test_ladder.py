@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from gpt import stories
 from gpt.config import GPTConfig
 from gpt.corpora import open_corpus
 from gpt.errors import UserError
+from gpt.evaluate import token_losses
 from gpt.initial import new_config
 from gpt.ladder import check_floor, floor_loss, ladder_lines, perplexity, rungs, untrained_model
 from gpt.model import GPT
@@ -79,6 +81,21 @@ def test_an_untrained_model_guesses(name: str, tmp_path: Path) -> None:
     assert model is not None
     loss = float(model_losses(model, tokenizer, val, params.eval).mean())
     assert loss == pytest.approx(math.log(tokenizer.vocab_size), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "vocab_size"),
+    [("shakespeare-char", 66), ("shakespeare-nanogpt", 66), ("shakespeare-bpe", 50257)],
+)
+def test_an_untrained_model_of_shakespeares_presets_guesses(name: str, vocab_size: int) -> None:
+    """The same on any ids: before training no text is likelier than another."""
+    params = preset(name)
+    config = new_config(params.model, vocab_size)
+    model = untrained_model({"params": {"train": params.train.model_dump()}}, config)
+    assert model is not None
+    ids = np.random.default_rng(1).integers(vocab_size, size=2000).astype(np.uint16)
+    losses = token_losses(model, config, ids, vocab_size - 1, params.eval.stride, 8)
+    assert float(losses.mean()) == pytest.approx(math.log(vocab_size), rel=0.05)
 
 
 def test_the_floor_is_known_for_whole_stories_alone() -> None:
