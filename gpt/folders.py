@@ -159,7 +159,7 @@ def load_config(folder: Path) -> ModelConfig:
     if values.get("format") != FORMAT:
         raise UserError(f"not a model folder of format {FORMAT}, {path}, make the model again")
     kind = values.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"kind is {kind!r}, not one of {', '.join(KINDS)}, {path}, mend the file")
     known = {field.name for field in fields(KINDS[kind])}
     expected = known | {"format", "kind", WEIGHTS_SUM, CONFIG_SUM}

@@ -110,6 +110,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown key": (edit_config(rotary=True), "rotary is not a key"),
     "missing key": (edit_config(n_head="REMOVED"), "n_head is missing"),
     "unknown kind": (edit_config(kind="trigram"), "kind is 'trigram', not one of gpt, bigram"),
+    "kind of another type": (edit_config(kind=["gpt"]), "kind is .'gpt'., not one of gpt, bigram"),
     "wrong kind": (edit_config(kind="bigram"), "n_layer|n_head|n_embd|activation"),
     "wrong type": (edit_config(n_layer="3"), "n_layer is '3'"),
     "impossible": (edit_config(n_head=3), "n_head 3 does not divide n_embd 16"),
