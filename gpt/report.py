@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from gpt.report_inputs import (
     read_table,
     revision,
 )
+from gpt.revisions import flat
 
 PAGE = Path(__file__).parent / "page"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -166,17 +166,6 @@ def differences(answer: dict[str, Any] | None, name_files: bool) -> list[Row] | 
         for file, changed in answer.items()
         for key, change in changed.items()
     ]
-
-
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested params under dotted names."""
-    out: dict[str, Any] = {}
-    for key, entry in value.items():
-        if isinstance(entry, Mapping):
-            out |= flat(entry, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = entry
-    return out
 
 
 def count(value: float) -> str:

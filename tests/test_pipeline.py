@@ -94,6 +94,10 @@ def test_every_output_is_there(done: Path) -> None:
         assert (done / path).stat().st_size > 80
     provenance = json.loads((done / "models/trained/provenance.json").read_text())
     assert set(provenance) == {"params", "data", "versions", "machine"}
+    assert json.loads((done / "metrics/train_provenance.json").read_text()) == provenance
+    around = json.loads((done / "metrics/train_circumstances.json").read_text())
+    assert len(around["revision"]) == 40
+    assert "path: metrics/train_circumstances" not in (done / "dvc.lock").read_text()
     assert run(done, "git", "status", "--porcelain") == ""
 
 
