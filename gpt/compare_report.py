@@ -156,7 +156,7 @@ def interval(found: Difference, pairs: Pairs) -> str:
     width = found.high - found.low
     digits = min(12, max(4, 1 - math.floor(math.log10(width)))) if width > 0 else 4
     value, low, high = (f"{x:+.{digits}f}" for x in (found.value, found.low, found.high))
-    return f"{value} {pairs.unit}, 95% interval {low} to {high}, over {len(pairs.sizes)} documents"
+    return f"{value} {pairs.unit}, 95% interval {low} to {high}, over {len(pairs.sizes)} texts"
 
 
 def seed_rows(pairs: Pairs) -> list[Row]:

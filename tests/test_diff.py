@@ -325,7 +325,7 @@ def test_better_and_worse_beyond_the_chance_of_the_seed(toy: Path, compare: Comp
     assert better["params"] == ["train.loss 0.5 → 0.4", "train.seed 1 → 11"]
     assert better["metrics"] == ["eval val_loss 2.62495 → 2.52117 -4.0%"]  # no speed, no passed
     assert better["loss"][0].startswith("-0.10")
-    assert better["loss"][0].endswith("over 50 documents")
+    assert better["loss"][0].endswith("over 50 texts")
     assert [line.split(" deviation")[0] for line in better["seeds"]] == ["A:", "B:"]
     assert all("over 2 seeds, experiments among them" in line for line in better["seeds"])
     said = "by more than the chance of the documents and of the seed"
