@@ -26,7 +26,7 @@ $(READY): requirements.txt
 	@touch $@
 
 repro: $(READY) ## run the whole pipeline, or what of it changed
-	@python -m stages.mend
+	@python -m tools.mend
 	dvc repro
 
 test: $(READY) ## run the tests
@@ -42,7 +42,7 @@ format: $(READY) ## put the code into its format
 	ruff format .
 
 verify: $(READY) ## prove that the model equals Hugging Face's; HF=gpt2 takes the published weights
-	@python -m stages.mend
+	@python -m tools.mend
 ifdef HF
 	dvc exp run --single-item -S import_hf.source=hub -S import_hf.model=$(HF) import_hf verify_logits
 else
@@ -50,36 +50,36 @@ else
 endif
 
 prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
-	python -m tests.prove
+	python -m tests.pipeline.prove
 
 chaos: $(READY) ## kill the pipeline a hundred times: the same bytes must come out
-	python -m tests.chaos --kills 100
+	python -m tests.robustness.chaos --kills 100
 
 fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
-	python -m tests.fuzzing --cases $(CASES)
+	python -m tests.robustness.fuzzing --cases $(CASES)
 
 endurance: $(READY) ## 10,000 training steps: memory, open files, speed
-	python -m tests.endurance
+	python -m tests.robustness.endurance
 
 bench: $(READY) ## measure speed in pairs against transformers
-	python -m stages.bench
+	python -m benchmarks.bench
 
 sample: $(READY) ## let models/trained speak: make sample PROMPT="One day"
-	@python -m stages.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
+	@python -m tools.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
 
 preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny
-	@python -m stages.preset $(NAME)
+	@python -m tools.preset $(NAME)
 
 diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace
-	@python -m stages.diff "$(A)" "$(B)"
+	@python -m tools.diff "$(A)" "$(B)"
 
 plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE=2 MEASURE=1
-	@python -m stages.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \
+	@python -m tools.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \
 	  $(if $(TOKENS_PER_SECOND),--tokens-per-second "$(TOKENS_PER_SECOND)") \
 	  $(if $(PRICE),--price "$(PRICE)") $(if $(MEASURE),--measure) $(ARGS)
 
 report: $(READY) ## one HTML page of all that the pipeline recorded
-	python -m stages.report --out report.html
+	python -m tools.report --out report.html
 
 lock: ## write requirements.txt anew from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock

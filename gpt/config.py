@@ -89,6 +89,7 @@ class BigramConfig:
 
 
 ModelConfig = GPTConfig | BigramConfig
+ModelKind = Literal["gpt", "bigram"]
 
 
 # Radford et al. 2019, table 2, with the parameter counts of the published checkpoints' shapes.

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gpt.language_model import LanguageModel
-from gpt.model import KeyValue
 
 
 @dataclass(frozen=True)
@@ -79,54 +78,44 @@ def generate(
     With and without the cache the same tokens come out. Puts the model into eval mode.
     """
     model.eval()
-    cache: list[KeyValue] = []
-    cached_from, cached_to = 0, 0
+    cache, cached_from, cached_to = model.new_cache(), 0, 0
     for _ in range(n_tokens):
         length = ids.size(1)
         start = context_start(length, model.config.block_size)
         if not use_cache or start != cached_from:
-            cache, cached_to = [], start
-        logits, cache = model.extend(ids[:, cached_to:], cache)
+            cache, cached_to = model.new_cache(), start
+        logits = model.extend(ids[:, cached_to:], cache)
         cached_from, cached_to = start, length
         token = sampler.draw(logits, generator)
         ids = torch.cat((ids, token[:, None]), dim=1)
         yield token
 
 
-def sample_text_ids(
-    model: LanguageModel,
-    prompt: list[int],
-    n_tokens: int,
-    sampler: Sampler,
-    seed: int,
-    end_of_text: int,
-) -> list[int]:
-    """The ids that follow `prompt`, up to `n_tokens` or the end of the text, whichever is first.
+@dataclass(frozen=True)
+class Continuation:
+    """How a prompt is continued: at most `n_tokens`, up to the `end_of_text`, if that comes."""
 
-    An empty prompt begins a new text.
-    """
-    return sample_texts_ids(model, prompt, 1, n_tokens, sampler, seed, end_of_text)[0]
+    sampler: Sampler
+    n_tokens: int
+    seed: int
+    end_of_text: int
 
+    def of(self, model: LanguageModel, prompt: list[int]) -> list[int]:
+        """The ids that follow `prompt`. An empty prompt begins a new text."""
+        return self.several(model, prompt, 1)[0]
 
-def sample_texts_ids(
-    model: LanguageModel,
-    prompt: list[int],
-    count: int,
-    n_tokens: int,
-    sampler: Sampler,
-    seed: int,
-    end_of_text: int,
-) -> list[list[int]]:
-    """The same for `count` texts side by side."""
-    device = next(model.parameters()).device
-    generator = torch.Generator(device=device).manual_seed(seed)
-    ids = torch.tensor([prompt or [end_of_text]] * count, device=device)
-    drawn = []
-    ended = torch.zeros(count, dtype=torch.bool, device=device)
-    for token in generate(model, ids, n_tokens, sampler, generator):
-        drawn.append(token)
-        ended |= token == end_of_text
-        if ended.all():
-            break
-    rows = torch.stack(drawn, dim=1).tolist()
-    return [row[: row.index(end_of_text)] if end_of_text in row else row for row in rows]
+    def several(self, model: LanguageModel, prompt: list[int], count: int) -> list[list[int]]:
+        """`count` continuations, drawn side by side."""
+        device = next(model.parameters()).device
+        generator = torch.Generator(device=device).manual_seed(self.seed)
+        ids = torch.tensor([prompt or [self.end_of_text]] * count, device=device)
+        drawn = []
+        ended = torch.zeros(count, dtype=torch.bool, device=device)
+        for token in generate(model, ids, self.n_tokens, self.sampler, generator):
+            drawn.append(token)
+            ended |= token == self.end_of_text
+            if ended.all():
+                break
+        rows: list[list[int]] = torch.stack(drawn, dim=1).tolist()
+        end = self.end_of_text
+        return [row[: row.index(end)] if end in row else row for row in rows]

@@ -4,6 +4,7 @@ Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C = H * D), 
 """
 
 import math
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gpt.config import GPTConfig
+from gpt.kv_cache import KVCache, LayerCache
 
 Attention = Literal["fused", "manual"]
-KeyValue = tuple[Tensor, Tensor]  # one layer's keys and values of the past, (B, H, T, D) each
 
 
 def activate(x: Tensor, name: str) -> Tensor:
@@ -60,15 +61,15 @@ class CausalSelfAttention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd, bias=config.bias)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.bias)
 
-    def forward(self, x: Tensor, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         B, T, C = x.shape
         q, k, v = self.c_attn(x).split(C, dim=2)  # (B, T, 3C) -> 3 x (B, T, C)
         q, k, v = (y.view(B, T, self.n_head, -1).transpose(1, 2) for y in (q, k, v))  # (B, H, T, D)
-        if past is not None:
-            k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+        if cache is not None:
+            k, v = cache.update(k, v)
         y = self.attend(q, k, v, self.scale, self.dropout if self.training else 0.0)
         y = y.transpose(1, 2).reshape(B, T, C)
-        return F.dropout(self.c_proj(y), self.dropout, self.training), (k, v)
+        return F.dropout(self.c_proj(y), self.dropout, self.training)
 
 
 class MLP(nn.Module):
@@ -95,10 +96,10 @@ class Block(nn.Module):
         self.ln_2 = layer_norm(config)
         self.mlp = MLP(config)
 
-    def forward(self, x: Tensor, past: KeyValue | None) -> tuple[Tensor, KeyValue]:
-        y, present = self.attn(self.ln_1(x), past)
-        x = x + y
-        return x + self.mlp(self.ln_2(x)), present
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+        x = x + self.attn(self.ln_1(x), cache)
+        x = x + self.mlp(self.ln_2(x))
+        return x
 
 
 class GPT(nn.Module):
@@ -117,30 +118,34 @@ class GPT(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B, T, V) of the next token at every position of `ids` (B, T), T <= block_size."""
-        logits: Tensor = self.lm_head(self.hidden_states(ids)[-1])
+        logits: Tensor = self.lm_head(self.ln_f(self.last(ids)))
         return logits
 
-    def hidden_states(self, ids: Tensor) -> list[Tensor]:
-        """The stream (B, T, C) after the embeddings and each block; the last one normalised too."""
-        x = self.embed(ids, 0)
-        states = [x]
-        for block in self.h:
-            x, _ = block(x, None)
-            states.append(x)
-        states[-1] = self.ln_f(x)
-        return states
+    def extend(self, ids: Tensor, cache: KVCache) -> Tensor:
+        """The logits (B, V) after `ids` (B, T), which follow what `cache` holds and enter it.
 
-    def extend(self, ids: Tensor, cache: list[KeyValue]) -> tuple[Tensor, list[KeyValue]]:
-        """The logits (B, V) after `ids` (B, T), which follow what `cache` holds, and the new cache.
-
-        An empty cache starts a text. Past and `ids` together must fit in block_size.
+        Past and `ids` together must fit in block_size.
         """
-        x = self.embed(ids, cache[0][0].size(2) if cache else 0)
-        grown = []
+        logits: Tensor = self.lm_head(self.ln_f(self.last(ids, cache)[:, -1]))
+        return logits
+
+    def last(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """The residual stream (B, T, C) after the last block, none before it kept."""
+        for x in self.stream(ids, cache):  # noqa: B007
+            pass
+        return x
+
+    def stream(self, ids: Tensor, cache: KVCache | None = None) -> Iterator[Tensor]:
+        """The residual stream (B, T, C) after the embeddings and after each block, one by one."""
+        x = self.embed(ids, cache.length if cache else 0)
+        yield x
         for i, block in enumerate(self.h):
-            x, present = block(x, cache[i] if cache else None)
-            grown.append(present)
-        return self.lm_head(self.ln_f(x[:, -1])), grown
+            x = block(x, cache.layers[i] if cache else None)
+            yield x
+
+    def new_cache(self) -> KVCache:
+        """The cache of a text that has not begun."""
+        return KVCache(self.config.n_layer)
 
     def embed(self, ids: Tensor, start: int) -> Tensor:
         """Token plus position embeddings (B, T, C) of `ids` (B, T) that begin at position `start`.

@@ -9,16 +9,34 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import torch
+from pydantic import ConfigDict
 
-from gpt.errors import UserError
-from gpt.files import sha256_file
+from gpt.common.errors import UserError
+from gpt.common.files import sha256_file
+from gpt.common.params import Section
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["bfloat16", "float32"]
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of that name, `auto` being the best one here. Raises UserError if it is not."""
-    available = {
+class ExecutionParams(Section):
+    """The keys of section `train` by which evaluation runs as training did."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    device: Device
+    deterministic: bool
+
+
+def choose_device(name: Device, where: str = "train.device") -> torch.device:
+    """The device of that name, `auto` being the best one here.
+
+    Raises UserError, naming `where` it was chosen, if this machine lacks it.
+    """
+    available: dict[Device, bool] = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
@@ -26,7 +44,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device, there in available.items() if there)
     if not available[name]:
-        raise UserError(f"train.device is {name}, not available on this machine, use auto or cpu")
+        raise UserError(f"{where} is {name}, not available on this machine, use auto or cpu")
     return torch.device(name)
 
 
@@ -39,7 +57,7 @@ def set_determinism(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def precision(device: torch.device, dtype: str) -> AbstractContextManager[object]:
+def precision(device: torch.device, dtype: Precision) -> AbstractContextManager[object]:
     """The context for the forward pass: bfloat16 autocast over float32 weights, or nothing."""
     if dtype == "float32":
         return nullcontext()

@@ -4,11 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.corpora import open_corpus
-from gpt.errors import run_stage
-from gpt.files import write_json
-from gpt.params import load_params
-from gpt.raw import write_raw
+from gpt.common.errors import run_stage
+from gpt.common.files import write_json
+from gpt.data.raw import write_raw
+from gpt.data.sources import open_corpus
+from gpt.plan.params import load_params
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,18 +4,20 @@ import argparse
 from pathlib import Path
 from typing import Any, get_args
 
-from gpt.errors import UserError, run_stage
-from gpt.eval_tables import write_tables
-from gpt.files import new_folder, write_json, write_text
-from gpt.folders import load_language_model, load_provenance
-from gpt.ladder import check_floor, floor_loss, ladder_lines, rungs, untrained_model
-from gpt.params import DownloadParams, TokenizeParams, load_params
+from gpt.common.errors import UserError, run_stage
+from gpt.common.files import new_folder, write_json, write_text
+from gpt.data.download_params import DownloadParams
+from gpt.data.token_file import open_tokens
+from gpt.data.tokenize_params import TokenizeParams
+from gpt.eval.baselines import check_floor, floor_loss, ladder_lines, rungs, untrained_model
+from gpt.eval.samples import sample_metrics, samples_page
+from gpt.eval.scores import loss_metrics, model_losses, score
+from gpt.eval.tables import write_tables
+from gpt.plan.params import load_params
 from gpt.runtime import choose_device, set_determinism
-from gpt.samples import sample_metrics, samples_page
-from gpt.scores import loss_metrics, model_losses, score
-from gpt.tensor_files import read_json
-from gpt.tokenizer import Tokenizer
-from gpt.tokens import open_tokens
+from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.weights.model_folder import load_language_model, load_provenance
+from gpt.weights.tensor_files import read_json
 
 
 def main() -> None:

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
+from gpt.common.errors import run_stage
+from gpt.common.files import new_folder, write_json, write_text
 from gpt.config import GPTConfig, count_parameters
-from gpt.errors import run_stage
-from gpt.files import new_folder, write_json, write_text
-from gpt.folders import load_config, load_tokenizer
-from gpt.hf import export_model
-from gpt.hf_tokenizer import write_hf_tokenizer
+from gpt.hf.convert import export_model
+from gpt.hf.tokenizer import write_hf_tokenizer
+from gpt.weights.model_folder import load_config, load_tokenizer
 
 
 def main() -> None:

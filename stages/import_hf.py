@@ -4,14 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from gpt.common.errors import run_stage
+from gpt.common.files import new_folder, write_json
 from gpt.config import count_parameters
-from gpt.errors import run_stage
-from gpt.files import new_folder, write_json
-from gpt.hf import import_model
-from gpt.hf_tokenizer import from_hf
-from gpt.hub import download_hub, hub_identity
-from gpt.params import ImportParams, load_params
-from gpt.references import copy_local, is_seeded, write_seeded
+from gpt.hf.convert import import_model
+from gpt.hf.hub import download_hub, hub_identity
+from gpt.hf.params import ImportParams
+from gpt.hf.seeded import copy_local, is_seeded, write_seeded
+from gpt.hf.tokenizer import from_hf
+from gpt.plan.params import load_params
 
 
 def main() -> None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt.encoding import make_tokenizer, write_side
-from gpt.errors import run_stage
-from gpt.files import new_folder, write_json
-from gpt.params import TokenizeParams, load_params
-from gpt.raw import open_raw
-from gpt.split import split_raw
-from gpt.tokenizer import VOCABULARY
+from gpt.common.errors import run_stage
+from gpt.common.files import new_folder, write_json
+from gpt.data.encode import make_tokenizer, write_side
+from gpt.data.raw import open_raw
+from gpt.data.split import split_raw
+from gpt.data.tokenize_params import TokenizeParams
+from gpt.plan.params import load_params
+from gpt.tokenizer.tokenizer import VOCABULARY
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

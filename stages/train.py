@@ -3,13 +3,11 @@
 import argparse
 from pathlib import Path
 
-from gpt.bigram import add_one, lowest_loss, table_loss
-from gpt.curves import write_curves, write_network, write_samples
-from gpt.errors import UserError, run_stage
-from gpt.files import only_here, write_json
-from gpt.folders import save_model
-from gpt.initial import initial_model, origin
-from gpt.params import Params, load_params
+from gpt.common.errors import UserError, run_stage
+from gpt.common.files import only_here, write_json
+from gpt.data.token_file import open_tokens
+from gpt.language_model import add_one
+from gpt.plan.params import Params, load_params
 from gpt.runtime import (
     choose_device,
     circumstances,
@@ -18,9 +16,12 @@ from gpt.runtime import (
     set_determinism,
     versions,
 )
-from gpt.tokenizer import Tokenizer
-from gpt.tokens import open_tokens
-from gpt.trainer import Data, Trainer
+from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.train.bigram_table import lowest_loss, table_loss
+from gpt.train.history import write_curves, write_network, write_samples
+from gpt.train.initial import initial_model, origin
+from gpt.train.trainer import Data, Trainer
+from gpt.weights.model_folder import save_model
 
 
 def main() -> None:

@@ -3,13 +3,10 @@
 import argparse
 from pathlib import Path
 
+from gpt.common.errors import UserError, run_stage
+from gpt.common.files import new_folder, write_json, write_text
 from gpt.config import GPTConfig
-from gpt.errors import UserError, run_stage
-from gpt.files import new_folder, write_json, write_text
-from gpt.folders import load_config, load_provenance
-from gpt.params import load_params
-from gpt.verify import verify
-from gpt.verify_report import (
+from gpt.parity.results import (
     check_line,
     distance_lines,
     metrics,
@@ -17,6 +14,9 @@ from gpt.verify_report import (
     summary_line,
     write_tables,
 )
+from gpt.parity.verify import verify
+from gpt.plan.params import load_params
+from gpt.weights.model_folder import load_config, load_provenance
 
 
 def main() -> None:

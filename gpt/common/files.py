@@ -1,0 +1,137 @@
+"""Files are written under a temporary name, synced and renamed: whole or not there at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gpt.common.errors import UserError
+
+CHUNK = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with newlines as they are, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write readable JSON, keys in the order given. Raises ValueError on NaN or infinity."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table that DVC plots."""
+    lines = ["\t".join(map(str, row)) for row in (columns, *rows)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill, which then takes the place of `path`, or is removed.
+
+    Raises UserError if another process is filling it now.
+    """
+    temporary = _temporary(path)
+    with only_here(temporary):
+        for left in temporary.iterdir():  # by a process that was killed
+            remove(left)
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                sync(file)
+            sync(temporary)
+            remove(path)
+            temporary.replace(path)
+        except BaseException:
+            remove(temporary)
+            raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def only_here(folder: Path) -> Iterator[None]:
+    """Keep a folder, made if it is not there, from all other processes that ask for it.
+
+    The lock lies on the folder itself and goes with the process, however that ends. Raises
+    UserError if another process has the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if sys.platform == "win32":  # it opens no folders
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if not _lock(descriptor, folder):
+            raise UserError(f"another process writes here, {folder}, wait for its end or end it")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Force a file or a folder onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Force a folder's entries onto the disk (Windows cannot, and need not)."""
+    if os.name == "posix":
+        sync(path)
+
+
+def _lock(descriptor: int, folder: Path) -> bool:
+    """Lock an open folder. False if another process has it, or has just put it elsewhere."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems lock no folders
+        return True
+    return folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
+
+
+def _temporary(path: Path) -> Path:
+    # Beside the target, so that the rename never crosses a file system; .gitignore knows the name.
+    return path.with_name(f".{path.name}.partial")

@@ -1,0 +1,134 @@
+"""The strict loader of params.yaml: each room owns the schema of its section."""
+
+import difflib
+import reprlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import YAMLError, YAMLWarning
+
+from gpt.common.errors import UserError
+
+MAX_BYTES = 100_000  # of a YAML file; reading a million takes half a minute
+MERGE_TAG = "tag:yaml.org,2002:merge"
+
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class Section(BaseModel):
+    """A section of params.yaml: frozen, typed, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load_section(path: Path, name: str, schema: type[S]) -> S:
+    """Section `name` of a params file; the others are not looked at. Raises UserError."""
+    values = read_yaml(path)
+    if name not in values:
+        raise UserError(f"{path}: {name} is missing, add it")
+    return parse_section(values[name], schema, str(path), (name,))
+
+
+def load_sections(path: Path, schema: type[S]) -> S:
+    """The sections that are the fields of `schema`; others are not looked at. Raises UserError."""
+    values = read_yaml(path)
+    known = {name: values[name] for name in schema.model_fields if name in values}
+    return parse_section(known, schema, str(path))
+
+
+def parse_section(value: Any, schema: type[S], where: str, keys: Sequence[str] = ()) -> S:
+    """Check a value from `where`, found there under `keys`.
+
+    Raises UserError with the first key that is wrong, its value and what is allowed.
+    """
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(error.errors()[0], schema, keys)}") from None
+
+
+class _Constructor(SafeConstructor):
+    """Refuses the merge key: a few lines of merged merges would take hours to read."""
+
+    def flatten_mapping(self, node: Any) -> Any:
+        if any(key.tag == MERGE_TAG for key, _ in node.value):
+            raise ConstructorError("the merge key << is not supported", node.start_mark)
+        return super().flatten_mapping(node)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping as DVC reads it (YAML 1.2: `3e-4` is a number). Raises UserError."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"larger than {MAX_BYTES} bytes, {path}, it is no file of parameters")
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise UserError(f"no parameters, {path}, run in the project's folder") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"not UTF-8 at byte {error.start}, {path}, save it as UTF-8") from None
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """A YAML mapping that was already read from `where`. Raises UserError."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    try:
+        with warnings.catch_warnings(action="error", category=YAMLWarning):
+            value = yaml.load(text)
+    except (YAMLError, YAMLWarning, ValueError, LookupError, RecursionError) as error:
+        raise UserError(f"not valid YAML, {where}, {str(error) or 'nested too deeply'}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"not a mapping of sections, {where}, restore it with git checkout {where}")
+    return value
+
+
+def _explain(error: ErrorDetails, schema: type[Section], above: Sequence[str]) -> str:
+    """The first of pydantic's findings in one line; `above` are the keys that lead to `schema`."""
+    keys = [str(key) for key in error["loc"] if not str(key).startswith("function-")]
+    name = ".".join((*above, *keys)) or "params"
+    if error["type"] == "extra_forbidden":
+        return f"{name} is not a parameter, {_suggest(schema, keys)}"
+    if error["type"] == "missing":
+        return f"{name} is missing, add it"
+    if error["type"] == "value_error":
+        return f"{name}: {reason(error)}, change one of them"
+    return f"{name} is {shown(error['input'])}, {reason(error)}"
+
+
+def reason(error: ErrorDetails) -> str:
+    """The words of one of pydantic's findings, to stand within a sentence."""
+    words = error["msg"].removeprefix("Value error, ")
+    return words if error["type"] == "value_error" else words[0].lower() + words[1:]
+
+
+def shown(value: object) -> str:
+    """The value, shortened: a few aliases in YAML can stand for one of billions of parts."""
+    try:
+        text = reprlib.repr(value)
+    except ValueError:  # Python does not write integers of thousands of digits
+        return "a huge number"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _suggest(schema: type[Section], keys: list[str]) -> str:
+    section: Any = schema
+    for key in keys[:-1]:
+        section = section.model_fields[key].annotation
+    known = list(section.model_fields)
+    close = difflib.get_close_matches(keys[-1], known, n=1)
+    return f"did you mean {close[0]}?" if close else "known here: " + ", ".join(known)

@@ -1,0 +1,37 @@
+"""Tokens and pairs of tokens, counted. N: tokens of a text, V vocabulary."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.unsignedinteger]
+Counts = NDArray[np.int64]
+
+CHUNK = 1 << 24  # tokens that are counted at once: the text may not fit into memory
+
+
+def token_counts(ids: Ids, vocab_size: int) -> Counts:
+    """How often each token occurs in `ids`, (V,)."""
+    counts = np.zeros(vocab_size, np.int64)
+    for start in range(0, len(ids), CHUNK):
+        counts += np.bincount(ids[start : start + CHUNK], minlength=vocab_size)
+    return counts
+
+
+def count_pairs(ids: Ids, first: int, vocab_size: int) -> tuple[Counts, Counts]:
+    """The different pairs of `ids`, ascending, and how often each occurs."""
+    pairs, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+    for start in range(0, len(ids), CHUNK):
+        before = int(ids[start - 1]) if start else first
+        chunk = pair_ids(ids[start : start + CHUNK], before, vocab_size)
+        new, seen = np.unique(chunk, return_counts=True)
+        pairs, place = np.unique(np.concatenate((pairs, new)), return_inverse=True)
+        merged = np.zeros(len(pairs), np.int64)
+        np.add.at(merged, place, np.concatenate((counts, seen)))
+        counts = merged
+    return pairs, counts
+
+
+def pair_ids(ids: Ids, first: int, vocab_size: int) -> Counts:
+    """Each token (N,) and the one before it as one number, `first` standing before `ids` (N,)."""
+    before = np.concatenate(([first], ids[:-1])).astype(np.int64)
+    return before * vocab_size + ids.astype(np.int64)

@@ -1,0 +1,22 @@
+"""The section `eval` of params.yaml."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gpt.common.params import Count, Natural, NonNegative, Section, Seed
+
+
+class EvalParams(Section):
+    """The evaluation of the trained model."""
+
+    seed: Seed
+    stride: Count  # tokens that each window scores; the rest of the window is context
+    batch_size: Count
+    bootstrap_samples: Count
+    prompts: list[str]
+    temperatures: list[NonNegative]  # of the samples that nothing truncates; 0: greedy
+    top_k: Natural  # of a sample at temperature 1; 0 turns it off
+    top_p: Annotated[float, Field(gt=0, le=1)]  # of another; 1 turns it off
+    sample_tokens: Count
+    sample_count: Count  # samples at temperature 1 that the metrics judge

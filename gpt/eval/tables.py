@@ -1,0 +1,70 @@
+"""The losses of the validation split, token by token, as tables that DVC plots.
+
+N: tokens of the split. Losses are in nats.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpt.common.files import write_tsv
+from gpt.eval.scores import Scored
+from gpt.loss import Losses
+
+Row = tuple[str | int, ...]
+
+
+def write_tables(folder: Path, scored: Scored, ladder: Sequence[tuple[str, float]]) -> None:
+    """Fill `folder` with the documents, the loss by position and by frequency, and the ladder."""
+    columns = ("document", "bytes", "tokens", "nats")
+    write_tsv(folder / "documents.tsv", columns, document_rows(scored))
+    write_tsv(folder / "position.tsv", ("position", "loss", "tokens"), position_rows(scored))
+    columns = ("frequency", "loss", "unigram", "share")
+    write_tsv(folder / "frequency.tsv", columns, frequency_rows(scored))
+    rows = [(name, number(loss)) for name, loss in ladder]
+    write_tsv(folder / "ladder.tsv", ("what", "loss"), rows)
+
+
+def document_rows(scored: Scored) -> list[Row]:
+    """Fingerprint, bytes, tokens and loss of each text that runs are compared on, in order."""
+    tokens = np.bincount(scored.owners, minlength=len(scored.units))
+    nats = np.bincount(scored.owners, weights=scored.losses, minlength=len(scored.units))
+    return [
+        (hashlib.sha256(text).hexdigest()[:16], len(text), int(size), number(loss))
+        for text, size, loss in zip(scored.units, tokens, nats, strict=True)
+    ]
+
+
+def position_rows(scored: Scored) -> list[Row]:
+    """The loss by how much the model saw: from 0, 1, 2, 3, 4, 6, 8, 12, 16 … tokens on."""
+    starts = [0, 1, *(base << i for i in range(64) for base in (2, 3) if base << i < 1 << 62)]
+    bins = np.searchsorted(starts, scored.positions, side="right") - 1
+    means, tokens = mean_by(bins, scored.losses), np.bincount(bins)
+    return [(starts[i], number(means[i]), int(tokens[i])) for i in np.flatnonzero(tokens)]
+
+
+def frequency_rows(scored: Scored) -> list[Row]:
+    """The loss by how often the token occurs in the training split, in powers of ten."""
+    powers = [10**i for i in range(19)]
+    digits = np.searchsorted(powers, scored.frequencies, side="right")  # 0 has none
+    loss, unigram = mean_by(digits, scored.losses), mean_by(digits, scored.unigram)
+    tokens = np.bincount(digits)
+    names = ["0", *(f"{power}-{10 * power - 1}" for power in powers)]
+    return [
+        (names[i], number(loss[i]), number(unigram[i]), number(tokens[i] / tokens.sum()))
+        for i in np.flatnonzero(tokens)
+    ]
+
+
+def mean_by(group: NDArray[np.integer], values: Losses) -> Losses:
+    """The mean of `values` (N,) in each group; 0 in one that is empty."""
+    sums = np.bincount(group, weights=values)
+    return np.asarray(sums / np.maximum(np.bincount(group), 1), dtype=np.float64)
+
+
+def number(value: float) -> str:
+    """Six decimals: enough to tell documents apart, and the same on every run."""
+    return f"{value:.6f}"

@@ -1,0 +1,183 @@
+"""The two judges of a model: transformers' GPT2LMHeadModel and the NumPy reference.
+
+Both read a folder that transformers can load. Shapes: B batch, T time, C channels, V vocabulary.
+"""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gpt.config import GPTConfig
+from gpt.hf.config import config_from_hf
+from gpt.hf.convert import match_names, name_table
+from gpt.hf.seeded import CONFIG
+from gpt.parity import reference
+from gpt.weights.tensor_files import open_checkpoint, read_json
+
+Kernel = Literal["sdpa", "eager"]
+KERNELS: tuple[Kernel, ...] = ("sdpa", "eager")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one forward pass gave: the stream (B, T, C) after each block, and logits (B, T, V)."""
+
+    hidden: list[Tensor]
+    logits: Tensor
+
+
+class HFJudge:
+    """transformers' model. It is loaded when asked, and one precision of it at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = config_from_hf(read_json(folder / CONFIG), folder / CONFIG)
+        self.checkpoint = open_checkpoint(folder)
+        self.names = match_names(self.config, self.checkpoint, folder)
+        self._model: Any = None
+
+    def model(self, dtype: torch.dtype, kernel: Kernel = "sdpa") -> Any:
+        """GPT2LMHeadModel in evaluation mode."""
+        if self._model is None or self._model.dtype != dtype:
+            self.release()
+            with quiet_transformers():
+                from transformers import GPT2LMHeadModel
+
+                self._model = GPT2LMHeadModel.from_pretrained(
+                    self.folder, dtype=torch.float32, attn_implementation=kernel
+                )
+            # Widened or narrowed here, so that no half precision of the checkpoint sneaks in.
+            self._model = self._model.to(dtype).eval()
+        self._model.set_attn_implementation(kernel)
+        return self._model
+
+    def release(self) -> None:
+        """Give the model's memory back."""
+        if self._model is not None:
+            self._model = None
+            gc.collect()  # its modules know each other in circles
+
+    @torch.inference_mode()
+    def run(self, ids: Tensor, dtype: torch.dtype, kernel: Kernel) -> Run:
+        """The forward pass on `ids` (B, T)."""
+        output = self.model(dtype, kernel)(ids, output_hidden_states=True, use_cache=False)
+        return Run(list(output.hidden_states), output.logits)
+
+    def counts(self) -> dict[str, int]:
+        """How the names in transformers' own model are accounted for, and its parameters."""
+        model = self.model(torch.float32)
+        table = name_table(self.config)
+        mapped = dict(table.values())
+        keys, stored = set(model.state_dict()), self.checkpoint.stored
+        tied = model.lm_head.weight.data_ptr() == model.transformer.wte.weight.data_ptr()
+        return {
+            "n_params": sum(p.numel() for p in model.parameters()),
+            "mapped": sum(not transpose for transpose in mapped.values()),
+            "transposed": sum(mapped.values()),
+            "tied": int(tied),
+            "unmapped": len(keys ^ ({*mapped} | ({"lm_head.weight"} if tied else set()))),
+            "buffers": len(stored) - len(self.names) - int(tied and "lm_head.weight" in stored),
+        }
+
+    def loss(self, ids: Tensor) -> float:
+        """The loss in nats per token that transformers itself computes, float32."""
+        model = self.model(torch.float32)
+        with torch.inference_mode(), quiet_transformers():
+            return float(model(ids, labels=ids, use_cache=False).loss)
+
+    def gradients(self, ids: Tensor) -> dict[str, Tensor]:
+        """Gradients of the loss in float64, under our names and in our layout."""
+        model = self.model(torch.float64)
+        # transformers' own loss would go through float32, whatever the model's precision.
+        torch.autograd.backward(next_token_loss(model(ids, use_cache=False).logits, ids))
+        theirs = dict(model.named_parameters())
+        gradients = {
+            ours: _turned(theirs[name].grad, transpose)
+            for ours, (name, transpose) in name_table(self.config).items()
+        }
+        self.release()
+        return gradients
+
+    def parameter(self, ours: str) -> Tensor:
+        """A float64 tensor as the checkpoint's files have it, in our layout."""
+        _, transpose = name_table(self.config)[ours]
+        return _turned(self.checkpoint.read(self.names[ours]), transpose).double()
+
+    def stored(self, theirs: str) -> Tensor:
+        """A tensor as the checkpoint's files have it, widened to float32, by its full name."""
+        table = name_table(self.config)
+        ours = next(ours for ours, (name, _) in table.items() if name == theirs)
+        return self.checkpoint.read(self.names[ours]).float()
+
+    def generate(self, prompts: Tensor, n_tokens: int, **options: Any) -> Tensor:
+        """The tokens (B, n_tokens) that transformers' own `generate` appends, in float64."""
+        model = self.model(torch.float64)
+        with quiet_transformers():
+            out: Tensor = model.generate(
+                prompts,
+                attention_mask=torch.ones_like(prompts),
+                max_new_tokens=n_tokens,
+                pad_token_id=0,
+                eos_token_id=None,
+                **options,
+            )
+        return out[:, prompts.size(1) :]
+
+
+class NumpyJudge:
+    """The float64 reference on the tensors of a checkpoint, which it reads as it goes."""
+
+    def __init__(self, config: GPTConfig, folder: Path) -> None:
+        self.config = config
+        checkpoint = open_checkpoint(folder)
+        self._checkpoint = checkpoint
+        self._names = {
+            name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}": name
+            for name in checkpoint.stored
+        }
+
+    def read(self, name: str) -> "np.ndarray[Any, Any]":
+        """A tensor of the checkpoint by its full name."""
+        tensor = self._checkpoint.read(self._names[name])
+        return tensor.float().numpy()
+
+    def run(self, ids: Tensor) -> Run:
+        """The forward pass on `ids` (B, T), one row after another."""
+        rows = [reference.hidden_states(self.config, self.read, row) for row in ids.tolist()]
+        logits = [reference.logits(self.config, self.read, row[-1]) for row in rows]
+        hidden = [torch.from_numpy(np.stack(states)) for states in zip(*rows, strict=True)]
+        return Run(hidden, torch.from_numpy(np.stack(logits)))
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """transformers without its progress bars and remarks."""
+    from transformers.utils import logging
+
+    switch: Any = logging  # without type hints
+    verbosity, bars = switch.get_verbosity(), switch.is_progress_bar_enabled()
+    switch.set_verbosity_error()
+    switch.disable_progress_bar()
+    try:
+        yield
+    finally:
+        switch.set_verbosity(verbosity)
+        if bars:
+            switch.enable_progress_bar()
+
+
+def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of each token of `ids` (B, T) given those before it."""
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
+def _turned(tensor: Tensor, transpose: bool) -> Tensor:
+    return tensor.t() if transpose else tensor

@@ -1,0 +1,16 @@
+"""The section `verify_logits` of params.yaml."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from gpt.common.params import Count, Section, Seed
+
+
+class VerifyParams(Section):
+    """How much the parity check computes; its limits are constants of the code."""
+
+    seed: Seed
+    batch_size: Annotated[int, Field(ge=2)]
+    greedy_prompts: Count
+    greedy_tokens: Count

@@ -1,0 +1,198 @@
+"""Whether one run is better than another: a paired difference, its interval, and a verdict.
+
+Two runs are compared on the same documents, so that what is hard for both cancels out. The loss of
+a run is a ratio, all nats over all tokens. n: documents.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpt.common.errors import UserError
+
+Floats = NDArray[np.float64]
+
+COLUMNS = ("document", "bytes", "tokens", "nats")
+FEWEST = 20  # as in gpt.eval.scores, which needs torch
+DRAWS = 10_000
+
+
+class NotComparable(Exception):
+    """Why the losses of two runs cannot be set side by side."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The loss of a run on each validation document. `keys` are hash and occurrence."""
+
+    keys: tuple[tuple[str, int], ...]
+    bytes: NDArray[np.int64]  # (n,)
+    tokens: NDArray[np.int64]  # (n,), end of text included
+    nats: Floats  # (n,), summed over the document's tokens
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return float(self.nats.sum() / self.tokens.sum())
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Runs on the same documents in the same order, in one unit."""
+
+    unit: str
+    sizes: NDArray[np.int64]  # (n,), what the unit divides by
+    a: Floats  # (runs, n), summed losses
+    b: Floats  # (runs, n)
+    more_a: Floats  # (runs, n), other seeds of A, which tell how far a seed alone moves the loss
+    more_b: Floats  # (runs, n)
+
+    def losses(self, runs: Floats) -> Floats:
+        """The loss (runs,) of each run."""
+        return np.asarray(runs.sum(axis=1) / self.sizes.sum(), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A with its 95% interval. Below zero B is better."""
+
+    value: float
+    low: float
+    high: float
+    seeds: bool  # whether the interval contains the chance of the seed
+
+
+def parse_documents(text: str, where: str) -> Documents:
+    """Read the table that eval writes. Raises UserError with the first line that is damaged."""
+    lines = text.split("\n")
+    if lines[0].split("\t") != list(COLUMNS):
+        raise UserError(f"line 1 is not {' '.join(COLUMNS)}, {where}, run make repro there")
+    if len(lines) < 3 or lines[-1]:
+        raise UserError(f"cut short in line {len(lines)}, {where}, run make repro there")
+    seen: Counter[str] = Counter()
+    keys, rows = [], []
+    for number, line in enumerate(lines[1:-1], start=2):
+        try:
+            name, *fields = line.split("\t")
+            size, tokens, nats = int(fields[0]), int(fields[1]), float(fields[2])
+            sound = len(fields) == 3 and len(name) == 16 and int(name, 16) >= 0
+            if not (sound and size >= 0 and tokens >= 0 and 0 <= nats < math.inf):
+                raise ValueError(line)
+        except (ValueError, IndexError):
+            raise UserError(f"line {number} is damaged, {where}, run make repro there") from None
+        keys.append((name, seen[name]))
+        seen[name] += 1
+        rows.append((size, tokens, nats))
+    sizes, counts, losses = zip(*rows, strict=True)
+    if not sum(counts):
+        raise UserError(f"no document has a token, {where}, run make repro there")
+    return Documents(tuple(keys), np.array(sizes), np.array(counts), np.array(losses))
+
+
+def pair(
+    a: Sequence[Documents],
+    b: Sequence[Documents],
+    more_a: Sequence[Documents] = (),
+    more_b: Sequence[Documents] = (),
+) -> Pairs:
+    """Put all runs on the documents of the first one. Raises NotComparable.
+
+    The unit is nats per token where all cut the text into the same tokens, and bits per byte, which
+    does not depend on the tokenizer, where they do not.
+    """
+    first, runs = a[0], [*a, *b, *more_a, *more_b]
+    for run in runs:
+        common = len(set(run.keys) & set(first.keys))
+        if common < max(len(run.keys), len(first.keys)):
+            raise NotComparable(
+                f"other validation documents, {common} in common of {len(first.keys)} and "
+                f"{len(run.keys)}"
+            )
+    if len(first.keys) < FEWEST:
+        raise NotComparable(f"fewer than {FEWEST} validation documents, {len(first.keys)}")
+    orders = [_order(run, first) for run in runs]
+    nats = np.array([run.nats[order] for run, order in zip(runs, orders, strict=True)])
+    ends = np.cumsum([len(a), len(b), len(more_a)])
+    same = (run.tokens[order] for run, order in zip(runs, orders, strict=True))
+    if all(np.array_equal(tokens, first.tokens) for tokens in same):
+        return Pairs("nats per token", first.tokens, *np.split(nats, ends))
+    return Pairs("bits per byte", first.bytes, *np.split(nats / math.log(2), ends))
+
+
+def _order(run: Documents, first: Documents) -> NDArray[np.int64]:
+    """Where each document of `first` stands in `run`."""
+    place = {key: i for i, key in enumerate(run.keys)}
+    return np.array([place[key] for key in first.keys], dtype=np.int64)
+
+
+def difference(pairs: Pairs) -> Difference:
+    """The difference of the mean losses of two sides with its 95% interval.
+
+    Where no side has several seeds the interval is the bootstrap's percentiles and covers the
+    documents alone. Else it is Welch's t with three terms, the seeds of either side and the
+    documents (Welch 1947; the degrees of freedom are Satterthwaite's).
+    """
+    value = float(pairs.losses(pairs.b).mean() - pairs.losses(pairs.a).mean())
+    drawn = bootstrap(pairs.b.mean(axis=0) - pairs.a.mean(axis=0), pairs.sizes)
+    terms = _seed_terms(pairs)
+    if not terms:
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        return Difference(value, float(low), float(high), seeds=False)
+    terms.append((float(drawn.var(ddof=1)), len(pairs.sizes) - 1))
+    total = sum(variance for variance, _ in terms)
+    freedom = total**2 / sum(variance**2 / n for variance, n in terms) if total else 1.0
+    half = t_quantile(freedom) * math.sqrt(total)
+    return Difference(value, value - half, value + half, seeds=True)
+
+
+def _seed_terms(pairs: Pairs) -> list[tuple[float, int]]:
+    """The variances that seeds give to the difference, each with its degrees of freedom.
+
+    A side with one seed is taken to scatter as the other one does.
+    """
+    in_a = seed_variance(pairs, pairs.a, pairs.more_a)
+    in_b = seed_variance(pairs, pairs.b, pairs.more_b)
+    if in_a and in_b:
+        return [(in_a[0] / len(pairs.a), in_a[1]), (in_b[0] / len(pairs.b), in_b[1])]
+    one = in_a or in_b
+    return [(one[0] * (1 / len(pairs.a) + 1 / len(pairs.b)), one[1])] if one else []
+
+
+def seed_variance(pairs: Pairs, runs: Floats, more: Floats) -> tuple[float, int] | None:
+    """Variance of a side's loss over its seeds, with the degrees of freedom, if it has two."""
+    losses = pairs.losses(np.concatenate((runs, more)))
+    return (float(losses.var(ddof=1)), len(losses) - 1) if len(losses) > 1 else None
+
+
+def bootstrap(
+    differences: Floats, sizes: NDArray[np.int64], draws: int = DRAWS, seed: int = 1
+) -> Floats:
+    """Differences of the loss (draws,) on documents drawn with replacement, pairs together.
+
+    `differences` (n,) are summed over each document, `sizes` (n,) its tokens or bytes.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    n = len(sizes)
+    out = np.empty(draws)
+    rows = max(1, 2**21 // n)  # at once, for the memory's sake
+    for i in range(0, draws, rows):
+        drawn = rng.integers(n, size=(min(rows, draws - i), n))
+        out[i : i + rows] = differences[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    return out
+
+
+def t_quantile(freedom: float) -> float:
+    """The 97.5% quantile of Student's t, for one degree of freedom or more.
+
+    With t = sqrt(freedom) tan(angle) the density is cos(angle) ** (freedom - 1), which is smooth
+    over a bounded range, so that the trapezoidal rule is exact to six digits.
+    """
+    freedom = min(freedom, 1e6)  # from there on it is the normal distribution's
+    angles = np.linspace(0, math.pi / 2, 400_001)
+    density = np.cos(angles) ** (freedom - 1)
+    mass = np.append(0, np.cumsum(density[1:] + density[:-1]))
+    return math.sqrt(freedom) * math.tan(float(np.interp(0.95 * mass[-1], mass, angles)))

@@ -1,0 +1,229 @@
+"""What a run left behind: at a branch, a tag, a commit, a DVC experiment, in the workspace."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from dvc.exceptions import DvcException
+from dvc.fs import GitFileSystem
+from dvc.repo import Repo
+from dvc.repo.experiments.utils import exp_refs
+
+from gpt.common.errors import UserError
+from gpt.common.params import parse_yaml
+from gpt.report.comparison import Documents, parse_documents
+
+WORKSPACE = "workspace"
+PARAMS, LOCK, METRICS = "params.yaml", "dvc.lock", "metrics"
+DOCUMENTS = "plots/eval/documents.tsv"
+PROVENANCE = "metrics/train_provenance.json"
+BESIDE = ("_speed.json", "_provenance.json", "_circumstances.json")  # no metrics
+STAGES = ("download", "tokenize", "train", "eval")  # what leads to the loss
+SECTIONS = (*STAGES, "model")
+
+
+def open_project() -> Repo:
+    """The DVC project of the current folder, to be closed. Raises UserError."""
+    try:
+        repo = Repo()
+        repo.scm.get_rev()
+    except (DvcException, NotImplementedError) as error:
+        raise UserError(f"no project under git and DVC, {Path.cwd()}, {error}") from None
+    return repo
+
+
+class Run:
+    """What a run left behind at one revision, read when it is asked for."""
+
+    def __init__(self, repo: Repo, name: str) -> None:
+        """Raises UserError if there is no such revision."""
+        self.name = name
+        self._root = PurePosixPath(repo.root_dir)
+        self._fs = repo.fs
+        if name != WORKSPACE:
+            inside = Path(repo.root_dir).resolve().relative_to(Path(repo.scm.root_dir).resolve())
+            self._root = PurePosixPath("/", inside.as_posix())
+            self._fs = GitFileSystem(scm=repo.scm, rev=name)
+        try:
+            self._fs.exists(str(self._root))
+        except DvcException:
+            raise UserError(
+                f"no revision {name}, {repo.root_dir}, see git branch and dvc exp list"
+            ) from None
+
+    def read(self, path: str) -> str | None:
+        """A file's text, or None if the revision lacks it. Raises UserError."""
+        try:
+            with self._fs.open(str(self._root / path), "rb") as file:
+                return str(file.read(), encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError as error:
+            raise UserError(f"not UTF-8 at byte {error.start}, {self.where(path)}") from None
+
+    def where(self, path: str) -> str:
+        """A file's name for an error."""
+        return f"{path} at {self.name}"
+
+    @cached_property
+    def params(self) -> dict[str, Any]:
+        """params.yaml as section.key. Raises UserError."""
+        text = self.read(PARAMS)
+        if text is None:
+            raise UserError(f"no parameters, {self.where(PARAMS)}, choose another revision")
+        return flat(parse_yaml(text, self.where(PARAMS)))
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The metrics of each stage, but for those of speed. Raises UserError."""
+        folder = str(self._root / METRICS)
+        paths = self._fs.ls(folder, detail=False) if self._fs.isdir(folder) else []
+        names = sorted(PurePosixPath(path).name for path in paths)
+        files = [name for name in names if name.endswith(".json") and not name.endswith(BESIDE)]
+        if not files:
+            raise UserError(f"no metrics, {self.where(METRICS)}, run make repro and commit")
+        return {name.removesuffix(".json"): self._json(f"{METRICS}/{name}") for name in files}
+
+    @cached_property
+    def documents(self) -> Documents | None:
+        """The loss of each validation document, if eval wrote it. Raises UserError."""
+        text = self.read(DOCUMENTS)
+        if text is None:
+            return None
+        where = self.where(DOCUMENTS)
+        documents = parse_documents(text, where)
+        total = self.metrics.get("eval", {}).get("val_loss", documents.loss)
+        if abs(documents.loss - total) > 1e-4 * total:
+            raise UserError(
+                f"adds up to {documents.loss:.4f}, not to val_loss {total:.4f}, {where}, "
+                "run make repro there"
+            )
+        return documents
+
+    @cached_property
+    def environment(self) -> dict[str, Any] | None:
+        """Versions and machine of the training, if they are known. Raises UserError."""
+        if self.read(PROVENANCE) is None:
+            return None
+        keys = ((key.split(".", 1), value) for key, value in self._json(PROVENANCE).items())
+        return {key[-1]: value for key, value in keys if key[0] in ("versions", "machine")}
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """All that the loss depends on but seeds: params, and the code as dvc.lock has it."""
+        sections = {k: v for k, v in self.params.items() if k.split(".")[0] in SECTIONS}
+        return {k: v for k, v in sections.items() if not is_seed(k)} | self.code
+
+    @property
+    def seeds(self) -> dict[str, Any]:
+        """The seeds that the loss depends on."""
+        return {k: v for k, v in self.params.items() if k.split(".")[0] in SECTIONS and is_seed(k)}
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """The MD5 of each code file that the metrics were made with, from dvc.lock."""
+        return {
+            dep["path"]: dep["md5"]
+            for stage in self._locked
+            for dep in stage.get("deps", [])
+            if dep["path"].endswith(".py")
+        }
+
+    def stale(self) -> str | None:
+        """A parameter or a code file that is not what the metrics were made with, if any."""
+        for stage in self._locked:
+            used = flat(stage.get("params", {}).get(PARAMS, {}))
+            for key, value in used.items():
+                if self.params.get(key) != value:
+                    return key
+        for path, md5 in self.code.items():
+            text = self.read(path)
+            if text is None or hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() != md5:
+                return path
+        return None
+
+    @cached_property
+    def _locked(self) -> list[dict[str, Any]]:
+        """What dvc.lock says of the stages that lead to the loss."""
+        text = self.read(LOCK)
+        stages = parse_yaml(text, self.where(LOCK)).get("stages", {}) if text else {}
+        return [stages[name] for name in STAGES if name in stages]
+
+    def _json(self, path: str) -> dict[str, Any]:
+        text = self.read(path) or ""
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise UserError(f"not valid JSON, {self.where(path)}, run make repro there")
+        return flat(value)
+
+
+def side(repo: Repo, names: str) -> list[Run]:
+    """Runs of one recipe, each with another seed; spaces between names. Raises UserError."""
+    runs = [Run(repo, name) for name in names.split()]
+    if not runs:
+        raise UserError("no revision, A or B, give a branch, a commit, an experiment or workspace")
+    for i, run in enumerate(runs):
+        for other in runs[:i]:
+            both = f"{other.name} and {run.name}"
+            if differing := changed(other.recipe, run.recipe):
+                raise UserError(
+                    f"{both} differ in {differing[0]}, compare them as A and B, "
+                    "the revisions of one side differ in seeds alone"
+                )
+            if same_losses(other, run):
+                raise UserError(f"{both} are one and the same run, name each seed once")
+    return runs
+
+
+def other_seeds(repo: Repo, run: Run, beside: Sequence[Run]) -> list[Run]:
+    """What differs from `run` in nothing but the seed: DVC experiments and the runs `beside`."""
+    refs = sorted(map(str, exp_refs(repo.scm)))
+    experiments = (Run(repo, repo.scm.get_ref(ref)) for ref in refs)
+    found: list[Run] = []
+    for other in (*beside, *experiments):
+        if (
+            other.recipe == run.recipe
+            and other.documents
+            and run.documents
+            and set(other.documents.keys) == set(run.documents.keys)
+            and not any(same_losses(other, one) for one in (run, *found))
+        ):
+            found.append(other)
+    return found
+
+
+def same_losses(a: Run, b: Run) -> bool:
+    """Whether two runs have, document by document as far as is known, the very same losses."""
+    if a.documents is None or b.documents is None:
+        return a.metrics == b.metrics
+    return a.documents.keys == b.documents.keys and np.array_equal(
+        a.documents.nats, b.documents.nats
+    )
+
+
+def changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """The keys under which two mappings differ, sorted."""
+    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
+
+
+def is_seed(key: str) -> bool:
+    """Whether a parameter chooses nothing but chance."""
+    return key.split(".")[-1] == "seed"
+
+
+def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one mapping of section.key."""
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            out |= flat(item, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = item
+    return out

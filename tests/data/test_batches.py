@@ -1,0 +1,74 @@
+"""Batches as a pure function of the step."""
+
+import numpy as np
+import pytest
+
+from gpt.data.batches import batch_at, window_starts, windows_per_epoch
+
+TOKENS = np.arange(1003, dtype=np.uint16)
+
+
+def test_targets_are_one_ahead() -> None:
+    inputs, targets = batch_at(TOKENS, 1, 3, 4, 16)
+    assert inputs.shape == targets.shape == (4, 16)
+    assert inputs.dtype == np.int64
+    assert (targets == inputs + 1).all()
+
+
+def test_same_arguments_same_batch_whatever_came_before() -> None:
+    first = batch_at(TOKENS, 1, 7, 4, 16)[0]
+    for step in (0, 99, 3):
+        batch_at(TOKENS, 2, step, 4, 16)
+    assert (batch_at(TOKENS, 1, 7, 4, 16)[0] == first).all()
+    assert (batch_at(TOKENS, 2, 7, 4, 16)[0] != first).any()
+    assert (batch_at(TOKENS, 1, 8, 4, 16)[0] != first).any()
+
+
+def test_an_epoch_deals_out_every_window_once() -> None:
+    windows = windows_per_epoch(1003, 16)
+    assert windows == 61
+    for epoch in range(3):
+        starts = np.sort(window_starts(1003, 1, epoch * windows, windows, 16))
+        assert (np.diff(starts) == 16).all()
+        assert starts[0] < 16
+        assert starts[-1] + 17 <= 1003
+
+
+def test_epochs_differ_in_order_and_offset() -> None:
+    epochs = [window_starts(1003, 1, e * 61, 61, 16) for e in range(8)]
+    assert len({tuple(starts) for starts in epochs}) == 8
+    assert len({starts.min() for starts in epochs}) > 1
+
+
+def test_the_batch_size_does_not_change_the_order() -> None:
+    one_by_one = [batch_at(TOKENS, 1, step, 1, 16)[0] for step in range(70)]
+    in_tens = [batch_at(TOKENS, 1, step, 10, 16)[0] for step in range(7)]
+    assert (np.concatenate(one_by_one) == np.concatenate(in_tens)).all()
+
+
+def test_windows_begin_where_documents_begin_if_that_is_near() -> None:
+    text = np.ones(1003, dtype=np.uint16)
+    separators = [100, 104, 111, 300, 310, 900]
+    text[separators] = 0
+    plain = window_starts(1003, 1, 0, 61, 16)
+    inputs, targets = batch_at(text, 1, 0, 61, 16, separator=0)
+    for row, start in zip(inputs, plain, strict=True):
+        near = [s for s in separators if start - 16 < s <= start]
+        begin = near[-1] if near else start
+        assert (row == text[begin : begin + 16]).all()
+        assert not near or row[0] == 0
+    assert (inputs[:, 1:] == targets[:, :-1]).all()
+    assert (inputs[:, 0] == 0).sum() > 3
+
+
+@pytest.mark.parametrize("n", [17, 18, 31, 32, 33, 48])
+def test_short_texts_stay_in_bounds(n: int) -> None:
+    for step in range(50):
+        inputs, targets = batch_at(np.arange(n, dtype=np.uint16), 1, step, 2, 16)
+        assert targets.max() < n
+        assert (targets == inputs + 1).all()
+
+
+def test_too_short_is_refused() -> None:
+    with pytest.raises(ValueError, match="16 tokens are too few"):
+        batch_at(np.arange(16, dtype=np.uint16), 1, 0, 1, 16)

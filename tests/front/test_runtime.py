@@ -1,0 +1,70 @@
+"""What a run says about its machine and its circumstances."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt.common.errors import UserError
+from gpt.runtime import choose_device, circumstances, code_hashes, machine
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{variable}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{variable}_EMAIL", "a@example.org")
+    (tmp_path / "file").write_text("1")
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "state"]):
+        subprocess.run(["git", *command], check=True)
+    return tmp_path
+
+
+def test_the_revision_and_whether_it_is_what_ran(repository: Path) -> None:
+    head = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+    (repository / "new").write_text("not tracked, so no change")
+    clean = circumstances()
+    assert (clean["revision"], clean["uncommitted_changes"]) == (head, False)
+    (repository / "file").write_text("2")
+    assert circumstances()["uncommitted_changes"] is True
+
+
+def test_without_a_repository_nothing_is_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    found = circumstances()
+    assert (found["revision"], found["uncommitted_changes"]) == (None, None)
+
+
+def test_without_git_it_works_too(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(repository))
+    assert circumstances()["revision"] is None
+
+
+def test_the_machine_names_what_decides_the_last_bits() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        other = machine(torch.device("cpu"))
+    finally:
+        torch.set_num_threads(before)
+    here = machine(torch.device("cpu"))
+    assert other["threads"] == before + 1
+    assert {**other, "threads": before} == here
+    assert torch.backends.cpu.get_cpu_capability() in str(here["kind"])
+
+
+def test_a_device_that_is_not_there_is_one_line() -> None:
+    missing = "cuda" if not torch.cuda.is_available() else "mps"
+    with pytest.raises(UserError, match=f"train.device is {missing}, not available"):
+        choose_device(missing)
+
+
+def test_the_hashes_are_those_of_the_files() -> None:
+    hashes = code_hashes()
+    assert hashes.keys() >= {"gpt.common.errors", "gpt.common.files", "gpt.runtime"}
+    assert len({*hashes.values()}) == len(hashes)

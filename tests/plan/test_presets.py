@@ -1,0 +1,131 @@
+"""Every preset is valid, and switching between presets leaves nothing of the last one behind."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from gpt.common.errors import UserError
+from gpt.common.params import read_yaml
+from gpt.config import count_parameters
+from gpt.plan.params import load_params
+from gpt.plan.presets import preset_file
+from gpt.train.initial import new_config
+from tests.support.imports import ROOT
+from tools.preset import merged
+
+NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+PARAMS = ROOT / "params.yaml"
+
+
+def apply(params: Path, name: str) -> None:
+    params.write_text(merged(params, ROOT / "presets" / f"{name}.yaml"))
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS.read_text())
+    return path
+
+
+def test_the_promised_presets_are_there() -> None:
+    promised = ("shakespeare-char", "shakespeare-nanogpt", "shakespeare-bpe", "gpt2-124m", "tiny")
+    assert {*promised, "stories", "finetune-gpt2-shakespeare", "bigram"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_valid_and_keeps_the_comments(params: Path, name: str) -> None:
+    apply(params, name)
+    load_params(params)
+    comments = [line.split("#", 1)[1] for line in PARAMS.read_text().splitlines() if "#" in line]
+    assert [c for c in comments if c not in params.read_text()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_trace_of_the_preset_before(params: Path, name: str) -> None:
+    apply(params, name)
+    alone = load_params(params)
+    for other in NAMES:
+        apply(params, other)
+        apply(params, name)
+        assert load_params(params) == alone
+
+
+def test_nothing_is_written_as_null(params: Path) -> None:
+    apply(params, "tiny")
+    assert "  path: null #" in params.read_text()
+
+
+def test_stories_are_the_defaults(params: Path) -> None:
+    apply(params, "tiny")
+    apply(params, "stories")
+    assert load_params(params) == load_params(PARAMS)
+
+
+def test_nanogpts_hyperparameters(params: Path) -> None:
+    """config/train_shakespeare_char.py with the README's changes for a CPU."""
+    apply(params, "shakespeare-nanogpt")
+    got = load_params(params)
+    train: dict[str, Any] = {
+        "steps": 2000,
+        "tokens_per_step": 12 * 64,
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "betas": [0.9, 0.99],
+        "weight_decay": 0.1,
+        "grad_clip": 1.0,
+        "schedule": "cosine",
+        "warmup_steps": 100,
+        "final_lr_fraction": 0.1,
+        "dtype": "float32",
+    }
+    assert {key: getattr(got.train, key) for key in train} == train
+    shape = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64}
+    kind = {"kind": "gpt", "bigram_init": "zeros"}
+    assert got.model.model_dump() == kind | shape | {"bias": False, "dropout": 0.0}
+
+
+def test_gpt2_124m_is_gpt2(params: Path) -> None:
+    apply(params, "gpt2-124m")
+    got = load_params(params)
+    assert count_parameters(new_config(got.model, 50257)) == 124_439_808
+    assert got.train.tokens_per_step == 524_288
+
+
+def test_the_finetuning_preset_continues_gpt2_itself(params: Path) -> None:
+    apply(params, "finetune-gpt2-shakespeare")
+    got = load_params(params)
+    assert (got.train.init_from, got.tokenize.kind) == ("imported", "gpt2")
+    assert (got.import_hf.source, got.import_hf.model) == ("hub", "gpt2")
+    shape = new_config(got.model, 50257)
+    longer = replace(shape, block_size=1024)
+    assert count_parameters(longer) == 124_439_808
+
+
+def test_the_bigram_reads_the_text_of_the_defaults(params: Path) -> None:
+    apply(params, "bigram")
+    got, defaults = load_params(params), load_params(PARAMS)
+    assert got.model.kind == "bigram"
+    assert (got.download, got.tokenize) == (defaults.download, defaults.tokenize)
+    assert (got.train.weight_decay, got.train.align_documents) == (0.0, False)  # as it is counted
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: bigram, finetune-"):
+        preset_file(ROOT / "presets", "shakespear")
+
+
+def test_a_bad_preset_changes_nothing(params: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    text = io.StringIO()
+    YAML().dump({"train": {"lrr": 1}}, text)
+    bad.write_text(text.getvalue())
+    before = params.read_text()
+    with pytest.raises(UserError, match=r"train\.lrr is not a parameter"):
+        merged(params, bad)
+    assert params.read_text() == before
+    assert read_yaml(params) == read_yaml(PARAMS)

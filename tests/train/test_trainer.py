@@ -1,0 +1,344 @@
+"""The training loop: it learns, it is exact, it stops and goes on, and it says what is wrong."""
+
+import math
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gpt.bigram import Bigram, lowest_loss
+from gpt.common.errors import Interrupted, UserError
+from gpt.config import BigramConfig, GPTConfig
+from gpt.data.batches import windows_per_epoch
+from gpt.language_model import LanguageModel
+from gpt.model import GPT
+from gpt.plan.params import load_params
+from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.train.params import TrainParams
+from gpt.train.trainer import Data, Trainer, differences, next_token_loss
+from tests.support.imports import ROOT
+
+TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog met. " * 40
+SMALL: dict[str, Any] = {
+    "steps": 23,
+    "tokens_per_step": 64,
+    "batch_size": 4,
+    "lr": 3e-3,
+    "warmup_steps": 3,
+    "dtype": "float32",
+    "log_every": 3,
+    "eval_every": 5,
+    "eval_tokens": 100,
+    "sample_every": 5,
+    "sample_tokens": 12,
+    "checkpoint_every": 7,
+    "network_every": 5,
+}
+
+
+def train_params(**changes: Any) -> TrainParams:
+    return load_params(ROOT / "params.yaml").train.model_copy(update=SMALL | changes)
+
+
+def make_model(kind: str, vocab_size: int, dropout: float, params: TrainParams) -> LanguageModel:
+    if kind == "bigram":
+        bigram = Bigram(BigramConfig(vocab_size, 16))
+        bigram.initialise("zeros", torch.zeros(0), params.seed, params.init_std)
+        return bigram
+    gpt = GPT(
+        GPTConfig(vocab_size, 16, n_layer=2, n_head=2, n_embd=16, dropout=dropout), params.attention
+    )
+    gpt.initialise(params.seed)
+    return gpt
+
+
+def make(
+    folder: Path,
+    kind: type[Trainer] = Trainer,
+    dropout: float = 0.0,
+    identity: dict[str, Any] | None = None,
+    tokens: int = 2400,
+    model_kind: str = "gpt",
+    **changes: Any,
+) -> Trainer:
+    tokenizer = Tokenizer.from_characters(TEXT)
+    ids = np.array(tokenizer.encode(TEXT), dtype=np.uint16)
+    params = train_params(**changes)
+    model = make_model(model_kind, tokenizer.vocab_size, dropout, params)
+    data = Data(ids[:tokens], ids[2400:], tokenizer)
+    return kind(model, params, data, folder, identity or {"run": 1})
+
+
+def state(trainer: Trainer) -> dict[str, Any]:
+    """Everything that a run leaves behind, as plain bytes and numbers."""
+    optimizers = [optimizer.state_dict()["state"] for optimizer in trainer.optimizers]
+    return {
+        "weights": {n: p.detach().numpy().tobytes() for n, p in trainer.model.named_parameters()},
+        "optimizers": [
+            {f"{i}.{k}": v.numpy().tobytes() for i, s in o.items() for k, v in s.items()}
+            for o in optimizers
+        ],
+        "progress": trainer.progress,
+    }
+
+
+def stopping_at(step: int, signum: int) -> type[Trainer]:
+    class Stopping(Trainer):
+        """A trainer that sends itself a real signal while it makes a step."""
+
+        def accumulate_gradients(self) -> float:
+            if self.step == step:
+                os.kill(os.getpid(), signum)
+            return super().accumulate_gradients()
+
+    return Stopping
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    trainer = make(tmp_path, steps=60)
+    trainer.run()
+    val = [loss for _, loss in trainer.progress["val"]]
+    assert val[0] == pytest.approx(math.log(trainer.data.tokenizer.vocab_size), rel=0.02)
+    assert val[-1] < 0.75 * val[0]
+
+
+def test_curves_have_every_row_once(tmp_path: Path) -> None:
+    trainer = make(tmp_path)
+    trainer.run()
+    assert [row[0] for row in trainer.progress["steps"]] == [3, 6, 9, 12, 15, 18, 21, 23]
+    assert [row[0] for row in trainer.progress["val"]] == [0, 5, 10, 15, 20, 23]
+    assert [row[0] for row in trainer.progress["samples"]] == [0, 5, 10, 15, 20, 23]
+    assert trainer.progress["pending"] == []
+
+
+def test_same_params_same_bits(tmp_path: Path) -> None:
+    runs = [make(tmp_path / name) for name in "ab"]
+    for trainer in runs:
+        torch.rand(3)
+        trainer.run()
+    assert state(runs[0]) == state(runs[1])
+    other = make(tmp_path / "c", seed=2)
+    other.run()
+    assert state(other)["weights"] != state(runs[0])["weights"]
+
+
+MATRIX: dict[str, Any] = {"dropout": 0.2, "batch_size": 2, "tokens": 420}
+
+
+def interrupted_and_whole(
+    folder: Path, step: int, signum: int, **options: Any
+) -> tuple[Trainer, Trainer]:
+    """A run that a real signal stopped after `step` and that went on, and one left in peace."""
+    whole = make(folder / "whole", **options)
+    whole.run()
+    with pytest.raises(Interrupted, match=f"stopped after step {step + 1}, saved in") as stopped:
+        make(folder / "parts", stopping_at(step, signum), **options).run()
+    assert stopped.value.signum == signum
+    parts = make(folder / "parts", **options)
+    parts.run()
+    assert parts.steps_here == 23 - step - 1
+    return parts, whole
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("step", [0, 10, 21])
+def test_an_interrupted_run_goes_on_exactly(
+    tmp_path: Path, signum: int, optimizer: str, dtype: str, step: int
+) -> None:
+    """With dropout, two accumulated passes, several epochs, validation and samples between."""
+    parts, whole = interrupted_and_whole(
+        tmp_path, step, signum, optimizer=optimizer, dtype=dtype, **MATRIX
+    )
+    assert state(parts) == state(whole)
+
+
+def test_the_matrix_crosses_an_epoch_within_a_step() -> None:
+    rows, windows = SMALL["tokens_per_step"] // 16, windows_per_epoch(MATRIX["tokens"], 16)
+    assert 10 * rows < windows * 2 < 22 * rows  # between the interruptions
+    assert windows % rows
+    assert rows // MATRIX["batch_size"] == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of the compiler's own modules
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_an_interrupted_compiled_run_goes_on_exactly(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = MATRIX | {"optimizer": "muon", "dtype": "bfloat16", "compile": True}
+    parts, whole = interrupted_and_whole(tmp_path, 10, signal.SIGTERM, **options)
+    assert "going on without" not in capsys.readouterr().out
+    assert state(parts) == state(whole)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("step", [0, 5, 21])
+def test_an_interrupted_bigram_goes_on_exactly(tmp_path: Path, optimizer: str, step: int) -> None:
+    options: dict[str, Any] = {"model_kind": "bigram", "optimizer": optimizer, "lr": 0.3}
+    whole = make(tmp_path / "whole", **options)
+    whole.run()
+    with pytest.raises(Interrupted):
+        make(tmp_path / "parts", stopping_at(step, signal.SIGTERM), **options).run()
+    parts = make(tmp_path / "parts", **options)
+    parts.run()
+    assert parts.steps_here == 23 - step - 1
+    assert state(parts) == state(whole)
+
+
+def test_a_trained_bigram_comes_to_the_frequencies(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"align_documents": False, "weight_decay": 0.0, "grad_clip": 0.0}
+    options |= {"steps": 400, "lr": 0.1, "eval_every": 50, "tokens_per_step": 256}
+    trainer = make(tmp_path, model_kind="bigram", optimizer="adamw", sample_every=0, **options)
+    trainer.run()
+    table = trainer.progress["table"]
+    assert [row[0] for row in table] == list(range(0, 401, 50))
+    assert table[0][1] == pytest.approx(math.log(trainer.data.tokenizer.vocab_size))
+    assert table[-1][1] < lowest_loss(trainer.counts) + 0.01
+    assert table[-1][2] < 0.05 * table[0][2]
+    assert [row[3] for row in table[1:]] == pytest.approx(np.diff([row[2] for row in table]))
+    assert make(tmp_path / "gpt").progress["table"] == []
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    class Killing(Trainer):
+        def observe(self) -> None:
+            if self.step == 12:
+                raise Killed
+            super().observe()
+
+    whole = make(tmp_path / "whole")
+    whole.run()
+    with pytest.raises(Killed):
+        make(tmp_path / "parts", Killing).run()
+    parts = make(tmp_path / "parts")
+    parts.run()
+    assert parts.steps_here == 23 - 7
+    assert state(parts) == state(whole)
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    first = make(tmp_path)
+    first.run()
+    again = make(tmp_path)
+    again.run()
+    assert again.steps_here == 0
+    assert state(again) == state(first)
+
+
+def test_another_run_starts_afresh_and_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path, identity={"params": {"lr": 1}, "data": "x"}).run()
+    other = make(tmp_path, identity={"params": {"lr": 2}, "data": "x"})
+    other.run()
+    assert other.steps_here == 23
+    printed = capsys.readouterr().out
+    assert "is of another run (params.lr), starting afresh" in printed
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = make(tmp_path)
+    whole.run()
+    newest = tmp_path / "step-00000023" / "model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    again = make(tmp_path)
+    again.run()
+    assert again.steps_here == 2
+    assert state(again) == state(whole)
+    assert "step-00000023 is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path, what: str) -> None:
+    class Diverging(Trainer):
+        def accumulate_gradients(self) -> float:
+            loss = super().accumulate_gradients()
+            if self.step == 9:
+                gradient = next(self.model.parameters()).grad
+                assert gradient is not None
+                gradient[0, 0] = math.nan if what == "gradient" else gradient[0, 0]
+                return loss if what == "gradient" else math.inf
+            return loss
+
+    trainer = make(tmp_path, Diverging)
+    with pytest.raises(UserError, match="at step 10, the last good checkpoint stays"):
+        trainer.run()
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000007"]
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    whole = make(tmp_path, batch_size=4)
+    parts = make(tmp_path, batch_size=1)
+    assert whole.accumulate_gradients() == pytest.approx(parts.accumulate_gradients(), rel=1e-6)
+    for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_gradients_are_clipped_but_recorded_whole(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    class Watching(Trainer):
+        def record(self, loss: float, factor: float, norm: float) -> None:
+            grads = [p.grad.flatten() for p in self.model.parameters() if p.grad is not None]
+            seen.append(float(torch.cat(grads).norm()))
+            super().record(loss, factor, norm)
+
+    trainer = make(tmp_path, Watching, grad_clip=0.01, steps=3, log_every=1)
+    trainer.run()
+    assert seen == pytest.approx([0.01] * 3, rel=1e-3)
+    assert all(row[3] > 0.1 for row in trainer.progress["steps"])
+
+
+def test_bfloat16_keeps_float32_weights(tmp_path: Path) -> None:
+    trainer = make(tmp_path, dtype="bfloat16", steps=2)
+    trainer.run()
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+    ids = torch.zeros((1, 16), dtype=torch.int64)
+    exact = next_token_loss(trainer.model, ids, ids, "float32").item()
+    rough = next_token_loss(trainer.model, ids, ids, "bfloat16").item()
+    assert 0 < abs(exact - rough) < 0.05
+
+
+def test_manual_attention_trains_alike(tmp_path: Path) -> None:
+    losses = []
+    for attention in ("fused", "manual"):
+        trainer = make(tmp_path / attention, attention=attention, steps=9)  # rounding grows
+        trainer.run()
+        losses.append([row[1] for row in trainer.progress["steps"]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_without_a_compiler_it_says_so_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(function: Callable[..., Any]) -> Callable[..., Any]:
+        def fail(*args: Any) -> Any:
+            raise RuntimeError("no C++ compiler\ndetails")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    compiled, plain = make(tmp_path / "a", compile=True), make(tmp_path / "b")
+    compiled.run()
+    plain.run()
+    assert "torch.compile does not work here, going on without: no C++" in capsys.readouterr().out
+    assert state(compiled) == state(plain)
+
+
+def test_differences_name_dotted_keys() -> None:
+    a = {"x": {"y": 1, "z": 2}, "w": 3}
+    assert differences(a, {"x": {"y": 1, "z": 3}, "v": 3}) == ["v", "w", "x.z"]
+    assert differences(a, a) == []

@@ -1,0 +1,56 @@
+"""Let a trained model speak: python -m tools.sample --model models/trained --prompt "One day" """
+
+import argparse
+import codecs
+from pathlib import Path
+
+import torch
+
+from gpt.common.errors import UserError, run_stage
+from gpt.generate import Sampler, generate
+from gpt.runtime import choose_device
+from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.weights.model_folder import load_language_model
+
+
+def main() -> None:
+    """Print the prompt and what follows it, token by token as it comes."""
+    args = parse_args()
+    device = choose_device(args.device)
+    model = load_language_model(args.model).to(device)
+    tokenizer = Tokenizer.load(args.model / "vocabulary.json")
+    try:
+        sampler = Sampler(args.temperature, args.top_k, args.top_p)
+    except ValueError as error:
+        raise UserError(f"{error}, the command line, change one of them") from None
+    generator = torch.Generator(device=device).manual_seed(args.seed)
+    prompt = list(tokenizer.encode(args.prompt)) or [tokenizer.end_of_text]
+    for number in range(args.samples):
+        if number:
+            print("\n---")
+        print(args.prompt, end="", flush=True)
+        ids = torch.tensor([prompt], device=device)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end mid-character
+        for token in generate(model, ids, args.tokens, sampler, generator):
+            if int(token) == tokenizer.end_of_text:
+                break
+            print(decoder.decode(tokenizer.token_bytes(int(token))), end="", flush=True)
+        print(decoder.decode(b"", final=True))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.sample", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--prompt", default="")
+    parser.add_argument("--tokens", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=1)
+    parser.add_argument("--temperature", type=float, default=0.8, help="0: the likeliest token")
+    parser.add_argument("--top-k", type=int, default=0, help="0: off")
+    parser.add_argument("--top-p", type=float, default=0.95, help="1: off")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_stage(main)
