@@ -6,9 +6,10 @@ from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.common.files import write_json
+from gpt.common.params import load_section
+from gpt.data.download_params import DownloadParams
 from gpt.data.raw import write_raw
 from gpt.data.sources import open_corpus
-from gpt.plan.params import load_params
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file for the sizes")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     paths = parser.parse_args(arguments)
-    corpus = open_corpus(load_params(paths.params).download, paths.cache)
+    corpus = open_corpus(load_section(paths.params, "download", DownloadParams), paths.cache)
     summary = write_raw(paths.out, corpus.documents, corpus.provenance)
     write_json(paths.metrics, {"bytes": summary.bytes, "documents": summary.documents})
     print(f"{paths.out}: {summary.documents} documents, {summary.bytes} bytes")

@@ -6,19 +6,19 @@ from typing import Any
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
+from gpt.common.params import load_section
 from gpt.config import count_parameters
 from gpt.hf.convert import import_model
 from gpt.hf.hub import download_hub, hub_identity
 from gpt.hf.params import ImportParams
 from gpt.hf.seeded import copy_local, is_seeded, write_seeded
 from gpt.hf.tokenizer import from_hf
-from gpt.plan.params import load_params
 
 
 def main() -> None:
     """Fetch the source's files as they are, and write our form of them beside."""
     args = parse_args()
-    params = load_params(args.params).import_hf
+    params = load_section(args.params, "import_hf", ImportParams)
     with new_folder(args.out) as out:
         source = out / "source"
         source.mkdir()

@@ -9,18 +9,18 @@ from typing import Any
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
+from gpt.common.params import load_section
 from gpt.data.encode import make_tokenizer, write_side
 from gpt.data.raw import open_raw
 from gpt.data.split import split_raw
 from gpt.data.tokenize_params import TokenizeParams
-from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import VOCABULARY
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stage. Raises UserError."""
     args = parse_args(arguments)
-    params = load_params(args.params).tokenize
+    params = load_section(args.params, "tokenize", TokenizeParams)
     metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
     write_json(args.metrics, metrics(metadata))
     train, val = metadata["train"]["tokens"], metadata["val"]["tokens"]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json, write_text
+from gpt.common.params import load_section
 from gpt.config import GPTConfig
+from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
     check_line,
     distance_lines,
@@ -15,7 +17,6 @@ from gpt.parity.results import (
     write_tables,
 )
 from gpt.parity.verify import verify
-from gpt.plan.params import load_params
 from gpt.weights.model_folder import load_config, load_provenance
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     if kind != GPTConfig.kind:
         write_nothing(args, kind)
         return
-    params = load_params(args.params).verify_logits
+    params = load_section(args.params, "verify_logits", VerifyParams)
     # What no importer marked as random weights was trained.
     pretrained = load_provenance(args.model).get("pretrained", True)
     verdict = verify(
