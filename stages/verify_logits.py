@@ -1,18 +1,21 @@
 """Prove that a model computes what transformers computes: python -m stages.verify_logits --help"""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json, write_text
 from gpt.common.params import load_section
 from gpt.config import GPTConfig
+from gpt.parity.check import Check
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
     check_line,
     distance_lines,
+    failures,
     metrics,
-    noticed_line,
+    mutant_line,
     summary_line,
     write_tables,
 )
@@ -20,9 +23,9 @@ from gpt.parity.verify import verify
 from gpt.weights.model_folder import load_config, load_provenance
 
 
-def main() -> None:
-    """Run the chain and the sabotage; write what they found even if they fail."""
-    args = parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run all checks and try all mutants; write the results even if something fails."""
+    args = parse_args(arguments)
     kind = load_config(args.model).kind
     if kind != GPTConfig.kind:
         write_nothing(args, kind)
@@ -30,21 +33,23 @@ def main() -> None:
     params = load_section(args.params, "verify_logits", VerifyParams)
     # What no importer marked as random weights was trained.
     pretrained = load_provenance(args.model).get("pretrained", True)
-    verdict = verify(
-        args.model, args.reference, params, lambda check: print(check_line(check), flush=True)
-    )
-    lines = [*distance_lines(verdict), *map(noticed_line, verdict.noticed), summary_line(verdict)]
+    found = verify(args.model, args.reference, params, show)
+    lines = [*distance_lines(found), *map(mutant_line, found.outcomes), summary_line(found)]
     print("\n".join(lines), flush=True)
     with new_folder(args.plots) as plots:
-        write_tables(plots, verdict)
-    write_json(args.metrics, metrics(verdict, pretrained))
-    failed = [check.name for check in verdict.checks if not check.passed]
-    failed += [f"nobody noticed: {e.fault}" for e in verdict.noticed if e.check is None]
-    if not verdict.passed:
+        write_tables(plots, found)
+    write_json(args.metrics, metrics(found, pretrained))
+    if not found.passed:
+        failed = failures(found)
         raise UserError(
-            f"{len(failed)} checks failed, the first is '{failed[0]}', {args.model} against "
-            f"{args.reference}, see {args.plots / 'checks.tsv'}"
+            f"{failed[0]}, the first of {len(failed)} failures, "
+            f"{args.model} against {args.reference}, see {args.plots}"
         )
+
+
+def show(check: Check) -> None:
+    """Print a check's line as soon as it is done."""
+    print(check_line(check), flush=True)
 
 
 def write_nothing(args: argparse.Namespace, kind: str) -> None:
@@ -56,12 +61,12 @@ def write_nothing(args: argparse.Namespace, kind: str) -> None:
     print(why)
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.verify_logits", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in ("model", "reference", "metrics", "plots"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

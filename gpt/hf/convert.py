@@ -4,7 +4,7 @@ Theirs computes x @ W with W stored (in, out) (`Conv1D`); ours stores (out, in) 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def match_names(config: GPTConfig, source: TensorFiles, path: Path) -> dict[str,
     Accounts for every name in the files: a parameter, a tied head that equals the embedding, or one
     of BUFFERS. Raises UserError on a missing, unknown, repeated, misshapen or quantised tensor.
     """
-    names = _full_names(source)
+    names = full_names(source.stored)
     table = name_table(config)
     missing = [theirs for theirs, _ in table.values() if theirs not in names]
     if missing:
@@ -161,11 +161,11 @@ def _with_bias(config: GPTConfig) -> GPTConfig:
     return replace(config, bias=True)
 
 
-def _full_names(source: TensorFiles) -> dict[str, str]:
+def full_names(stored_names: Collection[str]) -> dict[str, str]:
     """Names with the `transformer.` prefix, which a checkpoint of the bare GPT2Model lacks."""
-    bare = not any(name.startswith(PREFIX) for name in source.stored)
+    bare = not any(name.startswith(PREFIX) for name in stored_names)
     return {
-        PREFIX + name if bare and name != "lm_head.weight" else name: name for name in source.stored
+        PREFIX + name if bare and name != "lm_head.weight" else name: name for name in stored_names
     }
 
 
