@@ -14,7 +14,8 @@ from gpt.data.raw import RawText
 from gpt.data.split import Side
 from gpt.data.token_file import TokenWriter
 from gpt.data.tokenize_params import TokenizeParams
-from gpt.tokenizer.tokenizer import Tokenizer, safe_pieces, utf8_blocks
+from gpt.tokenizer.pieces import safe_pieces, utf8_blocks
+from gpt.tokenizer.tokenizer import Tokenizer
 
 Ids = npt.NDArray[np.uint32]
 Job = list[str | None]  # pieces of text; None is the end of text between two documents
