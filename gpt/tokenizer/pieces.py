@@ -18,8 +18,7 @@ _CUT = re.compile(rf"[^{SPACE}](?=[{SPACE}])|(?=[{SPACE}][^{SPACE}])")
 
 def utf8_blocks(data: bytes, size: int = BLOCK) -> Iterator[str]:
     """Decode UTF-8 `size` bytes at a time: a huge document never lies in memory as text too."""
-    view = memoryview(data)
-    chunks = (view[start : start + size] for start in range(0, len(data), size))
+    chunks = (data[start : start + size] for start in range(0, len(data), size))
     return codecs.iterdecode(chunks, "utf-8")
 
 
