@@ -33,7 +33,7 @@ HALF = 200 * CHUNK
 
 @dataclass
 class Site:
-    """What the server says. The lists hold one entry a request; the last entry stays."""
+    """The answers of the server. The lists hold one entry a request; the last entry stays."""
 
     url: str = ""
     body: bytes = TEXT

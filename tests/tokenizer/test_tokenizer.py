@@ -269,7 +269,7 @@ def test_damaged_files_never_load(bpe: Tokenizer, tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "nowhere.json")
 
 
-def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
+def test_any_changed_byte_is_detected(tmp_path: Path) -> None:
     whole = Tokenizer.from_characters("abc").to_json().encode()
     path = tmp_path / "vocabulary.json"
     for position in range(len(whole)):
