@@ -1,0 +1,23 @@
+"""The params of a corpus of the user's own."""
+
+from typing import Any
+
+from gpt.data.download_params import DownloadParams
+
+
+def download_params(**changes: Any) -> DownloadParams:
+    """The params of the download stage for a corpus at `path`."""
+    default: dict[str, Any] = {
+        "source": "path",
+        "seed": 1,
+        "stories_bytes": 3000,
+        "url": None,
+        "sha256": None,
+        "path": None,
+        "licence": None,
+        "text_field": "text",
+        "separator": None,
+        "max_bytes": 10**9,
+        "timeout_seconds": 5.0,
+    }
+    return DownloadParams(**(default | changes))
