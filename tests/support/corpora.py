@@ -1,8 +1,13 @@
-"""The params of a corpus of the user's own."""
+"""Corpora for tests: the params of one of the user's own, and real text where it is at hand."""
 
 from typing import Any
 
 from gpt.data.download_params import DownloadParams
+from tests.support.imports import ROOT
+
+_SHARED = ROOT.parent / "shared" / "data"
+SHAKESPEARE = _SHARED / "tinyshakespeare.txt"
+TIKTOKEN_CACHE = _SHARED / "tiktoken_cache"
 
 
 def download_params(**changes: Any) -> DownloadParams:
