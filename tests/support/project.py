@@ -33,8 +33,9 @@ COPIED = (
 SCRATCH = ROOT / "models" / "scratch"
 WRITTEN = ("data", "models", "metrics", "plots", "samples")
 MAY_DIFFER = ("metrics/*_speed.json", "metrics/*_circumstances.json")  # time and place
+HIDING = {"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}  # no __pycache__ beside the code
 ENV = {
-    **os.environ,
+    **{name: value for name, value in os.environ.items() if name not in HIDING},
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "OMP_NUM_THREADS": "1",
     "GIT_AUTHOR_NAME": "a",
