@@ -1,32 +1,39 @@
-"""Which tokens a step sees: a pure function of the seed and the step, so a resume needs none."""
+"""The tokens of a step as a pure function of seed and step: a resume needs no data position."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def batch_at(
-    tokens: NDArray[np.unsignedinteger],
-    seed: int,
-    step: int,
-    rows: int,
-    block_size: int,
-    separator: int | None = None,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Inputs and targets (rows, block_size) of a step; targets are one token ahead of inputs.
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a run, `rows` sequences of `block_size` tokens each.
 
     The text is cut into windows, which are dealt out in a new random order in each epoch, from a
     new random offset. With a `separator`, each window moves back to where its first document
-    begins, if that is less than a block away, so that no document lacks its beginning. Raises
-    ValueError if `tokens` (n,) is shorter than block_size + 1.
+    begins, if that is less than a block away, so that no document lacks its beginning.
     """
-    starts = window_starts(len(tokens), seed, step * rows, rows, block_size)
-    if separator is not None:
-        starts = np.array([document_start(tokens, s, block_size, separator) for s in starts])
-    windows = np.stack([tokens[start : start + block_size + 1] for start in starts])
-    windows = windows.astype(np.int64)
-    return windows[:, :-1], windows[:, 1:]
+
+    tokens: NDArray[np.unsignedinteger]  # (n,)
+    seed: int
+    rows: int
+    block_size: int
+    separator: int | None = None
+
+    def at(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Inputs and targets (rows, block_size) of a step; targets are one token ahead of inputs.
+
+        Raises ValueError if there are fewer than block_size + 1 tokens.
+        """
+        first, tokens, block_size = step * self.rows, self.tokens, self.block_size
+        starts = window_starts(len(tokens), self.seed, first, self.rows, block_size)
+        if (mark := self.separator) is not None:
+            starts = np.array([document_start(tokens, s, block_size, mark) for s in starts])
+        windows = np.stack([tokens[start : start + block_size + 1] for start in starts])
+        windows = windows.astype(np.int64)
+        return windows[:, :-1], windows[:, 1:]
 
 
 def document_start(

@@ -1,6 +1,6 @@
 """A bigram's table beside the counts of the training split, where its training leads.
 
-Shapes: V vocabulary, N tokens of a text.
+Losses are in nats per token. Shapes: V vocabulary, N tokens of a text.
 """
 
 import numpy as np
@@ -8,6 +8,31 @@ import torch
 from torch import Tensor
 
 from gpt.data.counts import Ids, pair_ids
+from gpt.language_model import Bigram, add_one
+from gpt.train.history import TableRow
+
+
+class TableStatistics:
+    """Measures a bigram's table against the training split `ids` (N,)."""
+
+    def __init__(self, ids: Ids, first: int, vocab_size: int) -> None:
+        self.counts = pair_counts(ids, first, vocab_size)
+
+    def row(self, step: int, model: Bigram, before: TableRow | None) -> TableRow:
+        """Loss on the split and distance from its frequencies, beside the row `before`."""
+        logits = model.table.weight
+        distance = table_distance(logits, self.counts)
+        change = distance - before.distance if before else 0.0
+        return TableRow(step, table_loss(logits, self.counts), distance, change)
+
+    def metrics(self, last: TableRow) -> dict[str, float]:
+        """The last row beside the losses of counted tables."""
+        return {
+            "table_distance": last.distance,
+            "table_loss": last.loss,
+            "table_loss_lowest": lowest_loss(self.counts),
+            "table_loss_add_one": table_loss(add_one(self.counts), self.counts),
+        }
 
 
 def pair_counts(ids: Ids, first: int, vocab_size: int) -> Tensor:

@@ -1,13 +1,13 @@
-"""Checkpoints: atomic, checksummed, free of pickle. The newest valid one wins.
+"""Checkpoints: atomic, checksummed, free of pickle; a run resumes from the newest valid one.
 
 A checkpoint is a folder `step-00000100` with `model.safetensors`, `optimizer.safetensors` and
 `state.json`, which holds the schema version, the SHA-256 of both, and the state itself: the step,
-the identity of the run, and whatever the trainer keeps in `progress`.
+the identity of the run, and its history.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpt.common.errors import UserError
 from gpt.common.files import new_folder, remove, sha256_file, write_json
+from gpt.common.mappings import changed, flat
 
-SCHEMA = 1
+SCHEMA = 2
 FILES = ("model.safetensors", "optimizer.safetensors")
 KEPT = 2  # the newest one, and one to fall back to
 DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError)
@@ -28,11 +29,11 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorEr
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run's state between two steps. `progress` is JSON, the tensors are on the CPU."""
+    """A run's state between two steps. `history` is JSON, the tensors are on the CPU."""
 
     step: int
     identity: Mapping[str, Any]
-    progress: Mapping[str, Any]
+    history: Mapping[str, Any]
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
 
@@ -48,7 +49,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             "step": checkpoint.step,
             "sha256": {name: sha256_file(new / name) for name in FILES},
             "identity": checkpoint.identity,
-            "progress": checkpoint.progress,
+            "history": checkpoint.history,
         }
         write_json(new / "state.json", state | {"state_sha256": _digest(state)})
     # A later step can only be of another run, or damaged: this run has just come here.
@@ -56,6 +57,27 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     for old in later + _paths(folder)[len(later) + KEPT :]:
         remove(old)
     return path
+
+
+def resumable(
+    folder: Path, identity: Mapping[str, Any], said: Callable[[str], None]
+) -> Checkpoint | None:
+    """The newest valid checkpoint, if it is of the run of that identity.
+
+    `said` is told of damaged checkpoints, and why one of another run is not used.
+    """
+    found, damaged = newest_checkpoint(folder)
+    for line in damaged:
+        said(line)
+    if found is None:
+        return None
+    if differing := changed(flat(found.identity), flat(identity)):
+        said(
+            f"the checkpoint of step {found.step} in {folder} is of another run "
+            f"({', '.join(differing[:5])}), starting afresh"
+        )
+        return None
+    return found
 
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -83,10 +105,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         step=state["step"],
         identity=state["identity"],
-        progress=state["progress"],
+        history=state["history"],
         model=load_file(path / FILES[0]),
         optimizer=load_file(path / FILES[1]),
     )
+
+
+def tensors_of(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The parameters by name and the optimizers' state, on the CPU."""
+    parameters = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    return parameters, optimizer_tensors(optimizers)
+
+
+@torch.no_grad()
+def restore(
+    checkpoint: Checkpoint, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+) -> None:
+    """Put a checkpoint's tensors into a model of the same shape and its new optimizers."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(checkpoint.model[name])
+    restore_optimizers(optimizers, checkpoint.optimizer)
 
 
 def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:

@@ -1,35 +1,93 @@
-"""What a training run recorded in its `progress`, as tables that DVC plots and as samples."""
+"""The record of a training run: its curves and samples, in memory, in checkpoints and in files."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 from gpt.common.files import new_folder, write_text, write_tsv
-from gpt.train.diagnostics import COLUMNS
+from gpt.train.diagnostics import Diagnostics
 
 
-def write_curves(folder: Path, progress: Mapping[str, Any]) -> None:
+class TrainingRow(NamedTuple):
+    """Mean training loss since the row before, and the last step's rate and gradient norm."""
+
+    step: int
+    loss: float
+    lr: float
+    grad_norm: float
+
+
+class ValidationRow(NamedTuple):
+    """Loss on the beginning of the validation split."""
+
+    step: int
+    val_loss: float
+
+
+class SampleRow(NamedTuple):
+    """A text that the model wrote."""
+
+    step: int
+    text: str
+
+
+class TableRow(NamedTuple):
+    """A bigram's loss on the training split, its distance from the frequencies, and its change."""
+
+    step: int
+    loss: float
+    distance: float
+    change: float
+
+
+@dataclass
+class History:
+    """Every row so far. It is part of each checkpoint, so that a resumed curve has no gap.
+
+    Losses are in nats per token; a row's step counts the steps made before it was measured.
+    """
+
+    training: list[TrainingRow] = field(default_factory=list)
+    validation: list[ValidationRow] = field(default_factory=list)
+    samples: list[SampleRow] = field(default_factory=list)
+    table: list[TableRow] = field(default_factory=list)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
+    pending: list[float] = field(default_factory=list)  # losses since the last training row
+
+    def add_training_row(self, step: int, lr: float, grad_norm: float) -> None:
+        """Turn the pending losses into a row."""
+        loss = math.fsum(self.pending) / len(self.pending)
+        self.training.append(TrainingRow(step, loss, lr, grad_norm))
+        self.pending = []
+
+    def to_json(self) -> dict[str, Any]:
+        """Every row as JSON values."""
+        return dict(TypeAdapter(History).dump_python(self, mode="json"))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "History":
+        """The history that `to_json` gave. Raises ValueError on anything else."""
+        return TypeAdapter(History).validate_python(values)
+
+
+def write_curves(folder: Path, history: History) -> None:
     """Put the losses, and of a bigram the state of its table, in the place of `folder`."""
     with new_folder(folder) as new:
-        write_tsv(new / "training.tsv", ("step", "loss", "lr", "grad_norm"), progress["steps"])
-        write_tsv(new / "validation.tsv", ("step", "val_loss"), progress["val"])
-        if table := progress["table"]:
-            write_tsv(new / "bigram.tsv", ("step", "loss", "distance", "change"), table)
+        write_tsv(new / "training.tsv", TrainingRow._fields, history.training)
+        write_tsv(new / "validation.tsv", ValidationRow._fields, history.validation)
+        if history.table:
+            write_tsv(new / "bigram.tsv", TableRow._fields, history.table)
 
 
-def write_network(folder: Path, progress: Mapping[str, Any]) -> None:
-    """Put the tables of the diagnostics in the place of `folder`, each with its header."""
-    with new_folder(folder) as new:
-        for name, columns in COLUMNS.items():
-            write_tsv(new / f"{name}.tsv", columns, progress["network"][name])
-
-
-def write_samples(path: Path, progress: Mapping[str, Any]) -> None:
+def write_samples(path: Path, history: History) -> None:
     """The samples along training, beside the validation loss at that step where there is one."""
-    losses = dict(progress["val"])
+    losses = {row.step: row.val_loss for row in history.validation}
     parts = ["# What the model says as it learns\n"]
-    for step, text in progress["samples"]:
+    for step, text in history.samples:
         loss = losses.get(step, math.nan)
         known = "" if math.isnan(loss) else f", validation loss {loss:.3f}"
         parts.append(f"## Step {step}{known}\n\n```text\n{text}\n```\n")

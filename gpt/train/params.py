@@ -18,7 +18,7 @@ from gpt.config import LIMITS, GPTConfig, ModelKind
 from gpt.language_model import BigramInit
 from gpt.model import Attention
 from gpt.runtime import Device, Precision
-from gpt.train.schedule import Schedule
+from gpt.train.schedule import Schedule, ScheduleKind
 
 Optimizer = Literal["adamw", "muon"]
 
@@ -63,7 +63,7 @@ class TrainParams(Section):
     betas: Annotated[list[Momentum], Field(min_length=2, max_length=2)]
     weight_decay: NonNegative
     grad_clip: NonNegative  # 0 turns it off
-    schedule: Schedule
+    schedule: ScheduleKind
     warmup_steps: Natural
     decay_fraction: Fraction  # share of the steps that 'wsd' spends decaying
     final_lr_fraction: Fraction  # of the peak, at the end
@@ -89,6 +89,11 @@ class TrainParams(Section):
                 "another name in models/ to go on from it"
             )
         return self
+
+    def learning_rate(self) -> Schedule:
+        """The shares of the peak learning rates that the steps take."""
+        warmup, decay, final = self.warmup_steps, self.decay_fraction, self.final_lr_fraction
+        return Schedule(self.schedule, self.steps, warmup, decay, final)
 
 
 class TrainingParams(Section):

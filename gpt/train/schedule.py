@@ -1,26 +1,36 @@
 """The learning rate as a pure function of the step."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
-Schedule = Literal["cosine", "wsd", "constant"]
+ScheduleKind = Literal["cosine", "wsd", "constant"]
 
 
-def lr_factor(
-    step: int, steps: int, schedule: Schedule, warmup: int, decay_fraction: float, final: float
-) -> float:
-    """The share of the peak learning rate at `step` (from 0) of `steps`.
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rates of a run of `steps`, as shares of the peak.
 
-    A linear warm-up over `warmup` steps, then `cosine` (Loshchilov and Hutter 2017) down to
+    A linear warm-up over `warmup_steps`, then `cosine` (Loshchilov and Hutter 2017) down to
     `final`, or `wsd` (warm up, stay, decay; Hu et al. 2024): constant, with a linear decay to
     `final` over the last `decay_fraction` of the steps, or `constant`.
     """
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if schedule == "constant":
-        return 1.0
-    if schedule == "cosine":
-        progress = (step - warmup) / max(1, steps - warmup)
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    decay = max(1.0, decay_fraction * steps)
-    return final + (1 - final) * min(1.0, max(0, steps - step) / decay)
+
+    kind: ScheduleKind
+    steps: int
+    warmup_steps: int
+    decay_fraction: float
+    final: float
+
+    def factor(self, step: int) -> float:
+        """The share of the peak learning rate at `step`, counted from 0."""
+        warmup, final = self.warmup_steps, self.final
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if self.kind == "constant":
+            return 1.0
+        if self.kind == "cosine":
+            progress = (step - warmup) / max(1, self.steps - warmup)
+            return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        decay = max(1.0, self.decay_fraction * self.steps)
+        return final + (1 - final) * min(1.0, max(0, self.steps - step) / decay)

@@ -23,7 +23,7 @@ from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.history import write_samples
 from tests.support.browser import Page, chromium, find_chromium
 from tests.support.imports import ROOT
-from tests.train.test_trainer import TEXT, make
+from tests.support.training import TEXT, make
 
 NASTY = '</script></div><script>alert("1")</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
 CHARTS = {"ladder", "loss", "lr", "norm", "position", "frequency"} | {

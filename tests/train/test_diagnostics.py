@@ -10,7 +10,7 @@ from gpt.config import GPTConfig
 from gpt.model import GPT
 from gpt.train.diagnostics import COLUMNS, family, gradient_norms, stream_rms, unscaled
 from gpt.train.history import write_network
-from tests.train.test_trainer import make, state
+from tests.support.training import make, state
 
 CONFIG = GPTConfig(vocab_size=31, block_size=8, n_layer=3, n_head=2, n_embd=16, dropout=0.5)
 FAMILIES = ["wte", "wpe", "norms", "biases", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]

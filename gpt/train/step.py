@@ -1,0 +1,66 @@
+"""The gradients of one global batch: precision, accumulated passes, compilation.
+
+The only file that knows how they are computed. Shapes: B batch, T time.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gpt.language_model import LanguageModel
+from gpt.loss import next_token_loss
+from gpt.train.params import TrainParams
+
+Batch = NDArray[np.int64]
+
+
+class GradientStep:
+    """Gradients of the mean loss over a batch, `batch_size` sequences at a time."""
+
+    def __init__(
+        self, model: LanguageModel, params: TrainParams, said: Callable[[str], None]
+    ) -> None:
+        """`said` is told if torch.compile is wanted and does not work here."""
+        self.model, self.params = model, params
+        self.device = next(model.parameters()).device
+        self.loss: Callable[..., Tensor] = next_token_loss
+        if params.compile:
+            self._compile(said)
+
+    def __call__(self, inputs: Batch, targets: Batch) -> Tensor:
+        """Fill in the gradients for `inputs` and `targets` (B, T); the loss, a device tensor."""
+        passes = len(inputs) // self.params.batch_size
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        # In float64, which one accelerator lacks, no pass's loss is rounded against the sum.
+        wide = torch.float32 if self.device.type == "mps" else torch.float64
+        total = torch.zeros((), dtype=wide, device=self.device)
+        for x, y in zip(np.split(inputs, passes), np.split(targets, passes), strict=True):
+            loss = self.loss(self.model, self.tensor(x), self.tensor(y), self.params.dtype) / passes
+            torch.autograd.backward(loss)
+            total += loss.detach()
+        return total
+
+    def tensor(self, ids: Batch) -> Tensor:
+        """Ids (B, T) on the model's device."""
+        return torch.from_numpy(np.ascontiguousarray(ids)).to(self.device, non_blocking=True)
+
+    def _compile(self, said: Callable[[str], None]) -> None:
+        compiled = torch.compile(next_token_loss)
+        shape = (self.params.batch_size, self.model.config.block_size)
+        ids = torch.zeros(shape, dtype=torch.int64, device=self.device)
+        try:
+            torch.autograd.backward(compiled(self.model, ids, ids, self.params.dtype))
+        except RuntimeError as error:  # no compiler, or one that fails
+            reason = str(error).strip().splitlines()[0]
+            said(f"torch.compile does not work here, going on without: {reason}")
+        else:
+            self.loss = compiled
+
+
+def clip_gradients(model: nn.Module, limit: float) -> Tensor:
+    """Scale the gradients down to a norm of `limit`, 0 being none; their norm before it."""
+    return nn.utils.clip_grad_norm_(model.parameters(), limit or torch.inf)
