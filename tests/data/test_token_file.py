@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gpt.common.errors import UserError
-from gpt.data.token_file import HEADER, HEADER_SIZE, TokenWriter, document_spans, open_tokens
+from gpt.data.token_file import HEADER_SIZE, TokenWriter, document_spans, open_tokens
+from tests.support.token_files import rewrite_header
 
 TOKENIZER = hashlib.sha256(b"tokenizer").hexdigest()
 IDS = np.array([3, 0, 65535, 7, 7, 1], np.uint32)
@@ -19,15 +20,6 @@ def write(path: Path, ids: np.ndarray = IDS, vocab_size: int = 65536) -> Path:
         for part in np.array_split(ids, 3):
             writer.append(part)
     return path
-
-
-def rewrite_header(path: Path, **changes: int) -> None:
-    """Change fields of the header and make its checksum fit again."""
-    names = ("magic", "version", "width", "count", "vocab_size", "tokenizer", "payload")
-    data = path.read_bytes()
-    fields = dict(zip(names, HEADER.unpack(data[: HEADER.size]), strict=True))
-    header = HEADER.pack(*(fields | changes).values())
-    path.write_bytes(header + hashlib.sha256(header).digest() + data[HEADER_SIZE:])
 
 
 @pytest.mark.parametrize(("vocab_size", "width"), [(65536, 2), (65537, 4)])

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from gpt.common.errors import UserError
 from gpt.config import gpt2_config
 from gpt.hf.hub import REVISIONS, hub_identity
+from tests.support.imports import ROOT
 from tests.support.models import seeded
 
-ROOT = Path(__file__).parents[2]
 COMMIT = "a" * 40
 
 # Runs many downloads in one process, since the client reads HF_ENDPOINT when it is imported.

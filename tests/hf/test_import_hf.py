@@ -21,9 +21,9 @@ from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_model, load_provenance, load_tokenizer
 from gpt.weights.tensor_files import open_checkpoint
 from stages import export_hf, import_hf
+from tests.support.imports import ROOT
 from tests.support.models import CONFIG, seeded
 
-ROOT = Path(__file__).parents[2]
 logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 Damage = Callable[[Path], object]

@@ -20,7 +20,7 @@ from gpt.report.comparison import (
     parse_documents,
     t_quantile,
 )
-from tests.pipeline.test_dvc import STAGES, paths
+from tests.support.dvc_yaml import STAGES, paths
 from tests.support.imports import ROOT
 from tests.support.project import ENV, commit, run
 from tools import diff

@@ -12,18 +12,22 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from tests.support.dvc_yaml import STAGES
 from tests.support.imports import ROOT
 from tests.support.models import write_reference
 
 COPIED = (
     "gpt",
     "stages",
+    "tools",
     "presets",
     "models/scratch",
     "dvc.yaml",
+    ".dvcignore",
     "params.yaml",
     ".dvc/config",
     ".dvc/plots",
+    "plots/dvc.yaml",
     ".gitignore",
 )
 SCRATCH = ROOT / "models" / "scratch"
@@ -42,8 +46,8 @@ ENV = {
 
 
 def stage_arguments(stage: str) -> list[str]:
-    """What dvc.yaml puts behind `python -m stages.NAME`; training starts from scratch."""
-    command = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]["cmd"]
+    """The words that dvc.yaml puts behind `python -m stages.NAME`; training starts from scratch."""
+    command = STAGES[stage]["cmd"]
     words = shlex.split(command.replace("models/${train.init_from}", str(SCRATCH)))
     assert words[:3] == ["python", "-m", f"stages.{stage}"]
     return words[3:]
