@@ -56,7 +56,7 @@ def name_table(config: GPTConfig) -> dict[str, tuple[str, bool]]:
 
 
 def with_bias(config: GPTConfig) -> GPTConfig:
-    """The same configuration with the biases that theirs always has."""
+    """`config` with the biases that theirs always has."""
     return replace(config, bias=True)
 
 

@@ -14,7 +14,7 @@ from gpt.tokenizer.tokenizer import CHAR_OF_BYTE, END_OF_TEXT, Tokenizer, spelle
 
 
 def to_hf(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
-    """The same tokenizer for transformers: `PreTrainedTokenizerFast(tokenizer_object=...)`.
+    """Our tokenizer for transformers: `PreTrainedTokenizerFast(tokenizer_object=...)`.
 
     Every text gives the same ids, except that Hugging Face reads `<|endoftext|>` in a text as the
     end of text (its `split_special_tokens=True` or `encode_special_tokens` turns that off), and
