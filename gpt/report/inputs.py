@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gpt.common.errors import UserError
+from gpt.common.files import read_json
 from gpt.common.params import read_yaml
-from gpt.weights.tensor_files import read_json
 
 Cell = float | bool | str
 Row = dict[str, Cell]
