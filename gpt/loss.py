@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gpt.runtime import Precision, precision
+from gpt.config import Precision
+from gpt.runtime import precision
 
 Ids = NDArray[np.unsignedinteger]
 Losses = NDArray[np.float64]

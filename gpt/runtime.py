@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import ConfigDict
@@ -17,9 +16,7 @@ from pydantic import ConfigDict
 from gpt.common.errors import UserError
 from gpt.common.files import sha256_file
 from gpt.common.params import Section
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["bfloat16", "float32"]
+from gpt.config import Device, Precision
 
 
 class ExecutionParams(Section):

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from gpt.common.errors import UserError
 from gpt.common.files import new_folder, sha256_file, write_json
-from gpt.config import BigramConfig, GPTConfig, ModelConfig
+from gpt.config import Attention, BigramConfig, GPTConfig, ModelConfig
 from gpt.language_model import Bigram, LanguageModel, new_model
-from gpt.model import GPT, Attention
+from gpt.model import GPT
 from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
 from gpt.weights.tensor_files import (
     WEIGHTS,

@@ -13,10 +13,9 @@ def test_an_empty_section_is_not_lost() -> None:
     assert changed(flat({"a": {}}), flat({})) == ["a"]
 
 
-def test_differing_keys_are_sorted() -> None:
-    a = {"model": {"n_layer": 2, "n_head": 2}, "code": {"x.py": "1"}, "same": [1]}
-    b = {"model": {"n_layer": 3, "n_head": 2}, "code": {"x.py": "1", "y.py": "2"}, "same": [1]}
-    assert changed(flat(a), flat(b)) == ["code.y.py", "model.n_layer"]
+def test_differences_name_dotted_keys() -> None:
+    a = {"x": {"y": 1, "z": 2}, "w": 3}
+    assert changed(flat(a), flat({"x": {"y": 1, "z": 3}, "v": 3})) == ["v", "w", "x.z"]
     assert changed(flat(a), flat(a)) == []
 
 

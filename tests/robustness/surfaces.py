@@ -245,7 +245,7 @@ def checkpoint(folder: Path, case: tuple[str, Damage | Edit | str]) -> None:
 
 def same_checkpoint(a: Checkpoint, b: Checkpoint) -> bool:
     return (
-        (a.step, a.identity, a.progress) == (b.step, b.identity, b.progress)
+        (a.step, a.identity, a.history) == (b.step, b.identity, b.history)
         and all(torch.equal(a.model[name], b.model[name]) for name in b.model)
         and all(torch.equal(a.optimizer[name], b.optimizer[name]) for name in b.optimizer)
     )
