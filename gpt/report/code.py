@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from dvc.fs import FileSystem
 from dvc_data.hashfile.hash import hash_file
 from dvc_data.hashfile.tree import Tree
 
@@ -36,16 +37,16 @@ def source_at(files: Files, path: str) -> Source | None:
     """
     root, system = files.path(path), files.system
     if system.isfile(root):
-        return Source(hash_file(root, system, "md5")[1].value)
-    tree = Tree()
-    for folder, _, names in system.walk(root):
-        for file in (system.join(folder, name) for name in names):
-            if not files.ignored.is_ignored_file(file):
-                tree.add(system.relparts(file, root), *hash_file(file, system, "md5"))
-    if not len(tree):
+        return Source(_md5(system, root))
+    found = (system.join(at, name) for at, _, names in system.walk(root) for name in names)
+    kept = [file for file in found if not files.ignored.is_ignored_file(file)]
+    if not kept:
         return None
+    inside = {"/".join(system.relparts(file, root)): _md5(system, file) for file in kept}
+    listed = [{"md5": md5, Tree.PARAM_RELPATH: name} for name, md5 in inside.items()]
+    tree = Tree.from_list(listed, "md5")
     tree.digest()
-    return Source(tree.hash_info.value, {"/".join(key): it.value for key, _, it in tree})
+    return Source(str(tree.oid), inside)
 
 
 def changed_code(a: Hashes, b: Hashes, folders: Mapping[str, Hashes]) -> list[str]:
@@ -57,6 +58,10 @@ def changed_code(a: Hashes, b: Hashes, folders: Mapping[str, Hashes]) -> list[st
     sides = [_files(side, folders) for side in (a, b)]
     whole = [path for side in sides for path, md5 in side.items() if md5.endswith(FOLDER)]
     return sorted({_part_of(path, whole) for path in changed(*sides)})
+
+
+def _md5(system: FileSystem, file: str) -> str:
+    return str(hash_file(file, system, "md5")[1].value)
 
 
 def _files(code: Hashes, folders: Mapping[str, Hashes]) -> dict[str, str]:

@@ -24,7 +24,7 @@ class Changes:
     """The workspace beside its last commit, in DVC's words; None is what DVC cannot tell."""
 
     revision: str | None = None  # the commit, with `-dirty` if files differ from it
-    status: dict[str, list[Any]] | None = None  # by stage; those that are as recorded are left out
+    status: dict[str, list[Any]] | None = None  # of each stage that is not as recorded
     params: dict[str, Any] | None = None  # by file and key
     metrics: dict[str, Any] | None = None
 
@@ -87,7 +87,7 @@ def changes_since_commit(folder: Path) -> Changes:
     with closing(repo):
         return Changes(
             _ask(lambda: _revision(repo)),
-            _ask(repo.status),
+            _ask(lambda: _status(repo)),
             _ask(lambda: repo.params.diff().get("diff", {})),
             _ask(lambda: repo.metrics.diff().get("diff", {})),
         )
@@ -97,6 +97,11 @@ def _revision(repo: Repo) -> str:
     """The commit in short, with `-dirty` if tracked files differ from it."""
     staged, unstaged, _ = repo.scm.status(untracked_files="no")
     return f"{repo.scm.get_rev()[:7]}{'-dirty' if staged or unstaged else ''}"
+
+
+def _status(repo: Repo) -> dict[str, list[Any]]:
+    """The findings on each stage that is not as recorded; elsewhere DVC puts a path before it."""
+    return {name.rpartition(":")[2]: findings for name, findings in repo.status().items()}
 
 
 def _ask(question: Callable[[], Answer]) -> Answer | None:
