@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations, pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from gpt.stories import grammar as grammar_module
 from gpt.stories.grammar import Grammar, NotAStory, Story, generate, is_story, log_prob, vocabulary
 from gpt.stories.rules import FORMS, RULES
+from tests.support.imports import ROOT
 
 SIZE = 200_000
 SHA256 = "3b079799a7e0001f31b3e3cc82a3a8f0d4b6b22777d34ab47dcdc0b605e2e299"
@@ -59,9 +59,8 @@ import hashlib, gpt.stories.grammar
 texts = chr(10).join(story.text for story in gpt.stories.grammar.generate(1, {SIZE}))
 print(hashlib.sha256(texts.encode()).hexdigest())"""
     env = os.environ | {"PYTHONHASHSEED": hash_seed}
-    root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", code]
-    run = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == SHA256
 
 
