@@ -11,7 +11,7 @@ export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
-  plan report lock
+  plan report map lock
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -32,9 +32,10 @@ repro: $(READY) ## run the whole pipeline, or what of it changed
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
 
-check: $(READY) ## lint, format and types
+check: $(READY) ## lint, format, types, and the direction of imports
 	ruff check .
 	ruff format --check .
+	lint-imports --no-cache
 	mypy
 
 format: $(READY) ## put the code into its format
@@ -80,6 +81,9 @@ plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE
 
 report: $(READY) ## one HTML page of all that the pipeline recorded
 	python -m tools.report --out report.html
+
+map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md
+	python -m tools.map
 
 lock: ## write requirements.txt anew from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock

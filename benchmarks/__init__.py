@@ -1,0 +1,1 @@
+"""Measurements of speed, in pairs, against other projects."""

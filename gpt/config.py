@@ -1,11 +1,14 @@
-"""The shape of a model, and its exact size from the shape alone."""
+"""The shape of a model and its exact size, and the ways in which it can be made and run."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 Activation = Literal["gelu_new", "gelu", "relu"]
-ACTIVATIONS: tuple[Activation, ...] = ("gelu_new", "gelu", "relu")
+Attention = Literal["fused", "manual"]  # PyTorch's kernel, or written out
+BigramInit = Literal["zeros", "normal", "empirical"]  # of the table
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["bfloat16", "float32"]  # of matrix products; weights are float32
 
 # Far above any GPT-2; below, no product of sizes overflows and the list of tensors stays short.
 LIMITS = {
@@ -54,8 +57,8 @@ class GPTConfig:
             raise ValueError(
                 f"layer_norm_epsilon is {self.layer_norm_epsilon}, it must be above 0 and finite"
             )
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation is {self.activation!r}, not one of {ACTIVATIONS}")
+        if self.activation not in (known := get_args(Activation)):
+            raise ValueError(f"activation is {self.activation!r}, not one of {known}")
 
     @property
     def mlp_width(self) -> int:
@@ -68,7 +71,7 @@ class GPTConfig:
         return self.n_embd // self.n_head
 
     def attention_scale(self, layer: int) -> float:
-        """What the attention scores of a layer (from 0) are multiplied by before the softmax."""
+        """The factor on the attention scores of a layer (from 0) before the softmax."""
         scale = self.head_size**-0.5 if self.scale_attn_weights else 1.0
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
 

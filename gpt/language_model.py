@@ -4,16 +4,12 @@ Both map ids (B, T) to logits (B, T, V), `extend` a text, and know their `config
 Shapes: B batch, T time, V vocabulary.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from gpt.config import BigramConfig, GPTConfig, ModelConfig
+from gpt.config import Attention, BigramConfig, BigramInit, GPTConfig, ModelConfig
 from gpt.kv_cache import KVCache
-from gpt.model import GPT, Attention
-
-BigramInit = Literal["zeros", "normal", "empirical"]
+from gpt.model import GPT
 
 
 class Bigram(nn.Module):

@@ -5,16 +5,13 @@ Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C = H * D), 
 
 import math
 from collections.abc import Iterator
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gpt.config import GPTConfig
+from gpt.config import Attention, GPTConfig
 from gpt.kv_cache import KVCache, LayerCache
-
-Attention = Literal["fused", "manual"]
 
 
 def activate(x: Tensor, name: str) -> Tensor:

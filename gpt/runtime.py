@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import ConfigDict
@@ -17,9 +16,7 @@ from pydantic import ConfigDict
 from gpt.common.errors import UserError
 from gpt.common.files import sha256_file
 from gpt.common.params import Section
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["bfloat16", "float32"]
+from gpt.config import Device, Precision
 
 
 class ExecutionParams(Section):
@@ -71,7 +68,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
-    """What of the machine can change the last bits of a floating-point result."""
+    """The parts of a machine that can change the last bits of a floating-point result."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": device.type, "kind": kind, "threads": torch.get_num_threads()}
 
@@ -89,7 +86,7 @@ def circumstances() -> dict[str, str | bool | None]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints, None without git or outside a repository."""
+    """The output of a git command, None without git or outside a repository."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
-from gpt.common.files import new_folder, write_json, write_text
+from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.config import GPTConfig
+from gpt.hf.convert import write_unsupported
 from gpt.parity.check import Check
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
@@ -54,9 +55,7 @@ def show(check: Check) -> None:
 
 def write_nothing(args: argparse.Namespace, kind: str) -> None:
     """Zero checks, neither passed nor failed: transformers has only a GPT-2 to compare with."""
-    why = f"nothing is compared: {args.model} is a {kind}, which transformers does not have"
-    with new_folder(args.plots) as plots:
-        write_text(plots / "README.txt", why + "\n")
+    why = write_unsupported(args.plots, "compared", args.model, kind)
     write_json(args.metrics, {"checks_total": 0, "checks_passed": 0})
     print(why)
 

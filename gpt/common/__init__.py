@@ -1,0 +1,1 @@
+"""Common ground of every room: errors, files, the strict loader of params sections."""

@@ -13,14 +13,13 @@ from gpt.config import ModelConfig
 from gpt.data.counts import Counts, token_counts
 from gpt.data.token_file import document_spans
 from gpt.eval.baselines import perplexity
-from gpt.eval.documents import standard_error
+from gpt.eval.documents import FEWEST, standard_error
 from gpt.eval.ngrams import bigram_losses, uniform_loss, unigram_losses
 from gpt.eval.params import EvalParams
 from gpt.language_model import LanguageModel
 from gpt.loss import Ids, Losses, Windows, token_losses
 from gpt.tokenizer.tokenizer import Tokenizer
 
-FEWEST = 20  # fewer documents say nothing about their spread
 PIECE = 1000  # bytes
 
 

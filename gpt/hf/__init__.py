@@ -1,0 +1,1 @@
+"""Hugging Face's GPT-2 into our form and back."""

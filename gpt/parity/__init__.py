@@ -1,0 +1,1 @@
+"""The proof that our model and Hugging Face's compute the same."""

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from gpt.config import GPTConfig
-from gpt.hf.config import config_from_hf
-from gpt.hf.convert import full_names, match_names, name_table
-from gpt.hf.seeded import CONFIG
+from gpt.hf.checkpoint import open_checkpoint
+from gpt.hf.config import read_hf_config
+from gpt.hf.files import CONFIG
+from gpt.hf.names import full_names, match_names, name_table
 from gpt.parity import reference
 from gpt.parity.figures import mean_loss
 from gpt.parity.forward_pass import ForwardPass
-from gpt.weights.tensor_files import open_checkpoint, read_json
 
 Kernel = Literal["sdpa", "eager"]
 KERNELS: tuple[Kernel, ...] = ("sdpa", "eager")
@@ -32,7 +32,7 @@ class TransformersOracle:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = config_from_hf(read_json(folder / CONFIG), folder / CONFIG)
+        self.config = read_hf_config(folder / CONFIG)
         self.checkpoint = open_checkpoint(folder)
         self.names = match_names(self.config, self.checkpoint, folder)
         self._model: Any = None

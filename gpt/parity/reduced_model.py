@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gpt.common.files import write_json
 from gpt.hf.config import config_to_hf
-from gpt.hf.convert import hf_shapes
-from gpt.hf.seeded import CONFIG
+from gpt.hf.files import CONFIG
+from gpt.hf.names import hf_shapes
 from gpt.parity.expected import Expected
 from gpt.parity.inputs import Inputs, InputSizes
 from gpt.parity.oracles import TransformersOracle

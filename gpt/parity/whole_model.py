@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gpt.config import count_parameters
 from gpt.generate import Continuation, Sampler
+from gpt.hf.files import TOKENIZER_CONFIG
 from gpt.parity.check import (
     BEHAVIOUR,
     BF16_ARGMAX_RATIO,
@@ -76,7 +77,7 @@ def text_pipeline(
 ) -> Iterator[Check]:
     """Link 5: transformers' text pipeline writes our text, where both have a tokenizer."""
     tokenizer = load_tokenizer(folder)
-    if tokenizer is None or not (oracle.folder / "tokenizer_config.json").is_file():
+    if tokenizer is None or not (oracle.folder / TOKENIZER_CONFIG).is_file():
         return
     model, end = subject.model(torch.float32), tokenizer.end_of_text
     opening = Continuation(Sampler(0.0), OPENING_TOKENS, 0, end).of(model, [])

@@ -1,0 +1,1 @@
+"""Reading and comparing what finished runs left behind."""

@@ -1,0 +1,1 @@
+"""The built-in corpus, whose entropy is known."""

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpt.common.files import new_folder, write_tsv
+from gpt.config import Precision
 from gpt.language_model import LanguageModel
 from gpt.model import GPT
-from gpt.runtime import Precision, precision
+from gpt.runtime import precision
 
 
 class InitialActivation(NamedTuple):

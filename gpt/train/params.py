@@ -14,10 +14,7 @@ from gpt.common.params import (
     Section,
     Seed,
 )
-from gpt.config import LIMITS, GPTConfig, ModelKind
-from gpt.language_model import BigramInit
-from gpt.model import Attention
-from gpt.runtime import Device, Precision
+from gpt.config import LIMITS, Attention, BigramInit, Device, GPTConfig, ModelKind, Precision
 from gpt.train.schedule import Schedule, ScheduleKind
 
 Optimizer = Literal["adamw", "muon"]

@@ -3,25 +3,25 @@
 import numpy as np
 import pytest
 
-from gpt.data.batches import batch_at, window_starts, windows_per_epoch
+from gpt.data.batches import Batches, window_starts, windows_per_epoch
 
 TOKENS = np.arange(1003, dtype=np.uint16)
 
 
 def test_targets_are_one_ahead() -> None:
-    inputs, targets = batch_at(TOKENS, 1, 3, 4, 16)
+    inputs, targets = Batches(TOKENS, 1, 4, 16).at(3)
     assert inputs.shape == targets.shape == (4, 16)
     assert inputs.dtype == np.int64
     assert (targets == inputs + 1).all()
 
 
 def test_same_arguments_same_batch_whatever_came_before() -> None:
-    first = batch_at(TOKENS, 1, 7, 4, 16)[0]
+    first = Batches(TOKENS, 1, 4, 16).at(7)[0]
     for step in (0, 99, 3):
-        batch_at(TOKENS, 2, step, 4, 16)
-    assert (batch_at(TOKENS, 1, 7, 4, 16)[0] == first).all()
-    assert (batch_at(TOKENS, 2, 7, 4, 16)[0] != first).any()
-    assert (batch_at(TOKENS, 1, 8, 4, 16)[0] != first).any()
+        Batches(TOKENS, 2, 4, 16).at(step)
+    assert (Batches(TOKENS, 1, 4, 16).at(7)[0] == first).all()
+    assert (Batches(TOKENS, 2, 4, 16).at(7)[0] != first).any()
+    assert (Batches(TOKENS, 1, 4, 16).at(8)[0] != first).any()
 
 
 def test_an_epoch_deals_out_every_window_once() -> None:
@@ -41,8 +41,8 @@ def test_epochs_differ_in_order_and_offset() -> None:
 
 
 def test_the_batch_size_does_not_change_the_order() -> None:
-    one_by_one = [batch_at(TOKENS, 1, step, 1, 16)[0] for step in range(70)]
-    in_tens = [batch_at(TOKENS, 1, step, 10, 16)[0] for step in range(7)]
+    one_by_one = [Batches(TOKENS, 1, 1, 16).at(step)[0] for step in range(70)]
+    in_tens = [Batches(TOKENS, 1, 10, 16).at(step)[0] for step in range(7)]
     assert (np.concatenate(one_by_one) == np.concatenate(in_tens)).all()
 
 
@@ -51,7 +51,7 @@ def test_windows_begin_where_documents_begin_if_that_is_near() -> None:
     separators = [100, 104, 111, 300, 310, 900]
     text[separators] = 0
     plain = window_starts(1003, 1, 0, 61, 16)
-    inputs, targets = batch_at(text, 1, 0, 61, 16, separator=0)
+    inputs, targets = Batches(text, 1, 61, 16, separator=0).at(0)
     for row, start in zip(inputs, plain, strict=True):
         near = [s for s in separators if start - 16 < s <= start]
         begin = near[-1] if near else start
@@ -64,11 +64,11 @@ def test_windows_begin_where_documents_begin_if_that_is_near() -> None:
 @pytest.mark.parametrize("n", [17, 18, 31, 32, 33, 48])
 def test_short_texts_stay_in_bounds(n: int) -> None:
     for step in range(50):
-        inputs, targets = batch_at(np.arange(n, dtype=np.uint16), 1, step, 2, 16)
+        inputs, targets = Batches(np.arange(n, dtype=np.uint16), 1, 2, 16).at(step)
         assert targets.max() < n
         assert (targets == inputs + 1).all()
 
 
 def test_too_short_is_refused() -> None:
     with pytest.raises(ValueError, match="16 tokens are too few"):
-        batch_at(np.arange(16, dtype=np.uint16), 1, 0, 1, 16)
+        Batches(np.arange(16, dtype=np.uint16), 1, 1, 16).at(0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gpt.config import GPTConfig
-from gpt.generate import Sampler, context_start, generate, sample_text_ids
+from gpt.generate import Continuation, Sampler, context_start, generate
 from gpt.model import GPT
 
 CONFIG = GPTConfig(vocab_size=61, block_size=16, n_layer=2, n_head=2, n_embd=32)
@@ -100,10 +100,11 @@ def test_impossible_samplers_are_refused(bad: dict[str, float]) -> None:
 
 def test_a_seed_gives_one_text_and_the_end_of_text_ends_it(model: GPT) -> None:
     sampler = Sampler(1.0)
-    texts = [sample_text_ids(model, [], 40, sampler, seed, 60) for seed in (1, 1, 2)]
+    texts = [Continuation(sampler, 40, seed, 60).of(model, []) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]
     end = texts[0][10]
-    assert sample_text_ids(model, [60], 40, sampler, 1, end) == texts[0][: texts[0].index(end)]
+    ended = Continuation(sampler, 40, 1, end).of(model, [60])
+    assert ended == texts[0][: texts[0].index(end)]
 
 
 @pytest.mark.parametrize("temperature", [1e-30, 1e-320])

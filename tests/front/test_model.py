@@ -1,13 +1,14 @@
 """The model against itself: its two attentions, its cache, causality and initialisation."""
 
 import math
+import weakref
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from gpt.config import GPTConfig
-from gpt.model import GPT, Attention, fused_attention, manual_attention
+from gpt.config import Attention, GPTConfig
+from gpt.model import GPT, fused_attention, manual_attention
 
 CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
 
@@ -65,20 +66,20 @@ def test_no_position_sees_the_future() -> None:
 def test_extending_a_cache_equals_the_whole() -> None:
     model, ids = random_model(), some_ids(2, 24)
     whole = model(ids)
-    logits, cache = model.extend(ids[:, :10], [])
-    torch.testing.assert_close(logits, whole[:, 9])
-    logits, cache = model.extend(ids[:, 10:15], cache)
-    torch.testing.assert_close(logits, whole[:, 14])
+    cache = model.new_cache()
+    torch.testing.assert_close(model.extend(ids[:, :10], cache), whole[:, 9])
+    torch.testing.assert_close(model.extend(ids[:, 10:15], cache), whole[:, 14])
     for t in range(15, 24):
-        logits, cache = model.extend(ids[:, t : t + 1], cache)
-        torch.testing.assert_close(logits, whole[:, t])
+        assert cache.length == t
+        torch.testing.assert_close(model.extend(ids[:, t : t + 1], cache), whole[:, t])
 
 
 def test_past_block_size_is_refused() -> None:
     model = random_model()
     with pytest.raises(ValueError, match="25 tokens are more than block_size 24"):
         model(some_ids(1, 25))
-    _, cache = model.extend(some_ids(1, 24), [])
+    cache = model.new_cache()
+    model.extend(some_ids(1, 24), cache)
     with pytest.raises(ValueError, match="25 tokens are more than block_size 24"):
         model.extend(some_ids(1, 1), cache)
 
@@ -130,8 +131,27 @@ def test_dropout_acts_in_training_alone(attention: Attention) -> None:
     assert torch.equal(model.eval()(ids), plain(ids))
 
 
-def test_hidden_states_are_one_per_layer_and_the_embeddings() -> None:
+def test_the_stream_is_one_tensor_per_layer_and_the_embeddings() -> None:
     model, ids = random_model(), some_ids(2, 5)
-    states = model.hidden_states(ids)
-    assert [tuple(state.shape) for state in states] == [(2, 5, 32)] * 4
-    assert torch.equal(model.lm_head(states[-1]), model(ids))
+    stream = list(model.stream(ids))
+    assert [tuple(x.shape) for x in stream] == [(2, 5, 32)] * 4
+    assert torch.equal(stream[0], model.embed(ids, 0))
+    assert torch.equal(model.lm_head(model.ln_f(stream[-1])), model(ids))
+
+
+@torch.inference_mode()
+def test_the_forward_pass_keeps_no_stream_but_the_last() -> None:
+    config = GPTConfig(vocab_size=8, block_size=64, n_layer=24, n_head=2, n_embd=64, n_inner=64)
+    model, ids = GPT(config), torch.zeros(16, 64, dtype=torch.int64)
+    for block in model.h:
+        block.register_forward_hook(lambda module, args, x: streams.append(weakref.ref(x)))
+        block.register_forward_pre_hook(lambda module, args: peaks.append(living()))
+    streams: list[weakref.ref[torch.Tensor]] = []
+    peaks: list[int] = []
+
+    def living() -> int:
+        return sum(ref() is not None for ref in streams)
+
+    model(ids)
+    assert len(streams) == 24
+    assert max(peaks) == 1

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gpt.common.errors import UserError
+from gpt.config import Device
 from gpt.runtime import choose_device, circumstances, code_hashes, machine
 
 
@@ -59,9 +60,11 @@ def test_the_machine_names_what_decides_the_last_bits() -> None:
 
 
 def test_a_device_that_is_not_there_is_one_line() -> None:
-    missing = "cuda" if not torch.cuda.is_available() else "mps"
+    missing: Device = "cuda" if not torch.cuda.is_available() else "mps"
     with pytest.raises(UserError, match=f"train.device is {missing}, not available"):
         choose_device(missing)
+    with pytest.raises(UserError, match=f"--device is {missing}, not available"):
+        choose_device(missing, "--device")
 
 
 def test_the_hashes_are_those_of_the_files() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpt.model import Attention
+from gpt.config import Attention
 from gpt.parity import reference
 from gpt.parity.oracles import NumpyOracle
 from gpt.weights.model_folder import load_model

@@ -26,10 +26,11 @@ from gpt.parity.whole_model import published, text_pipeline
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_model, save_model
 from stages import verify_logits
+from tests.support.imports import ROOT
 from tests.support.models import CONFIG, PROVENANCE, seeded
 from tests.support.parity import verification_of
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 
 
 def run_stage(folder: Path, model: Path, source: Path) -> dict[str, Any]:

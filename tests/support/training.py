@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from gpt.config import BigramConfig, GPTConfig
+from gpt.data.dataset import Dataset
 from gpt.language_model import Bigram, LanguageModel
 from gpt.model import GPT
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.params import TrainParams
-from gpt.train.trainer import Data, Trainer
+from gpt.train.trainer import Trainer
 from tests.support.imports import ROOT
 
 TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog met. " * 40
@@ -62,7 +63,7 @@ def make(
     ids = np.array(tokenizer.encode(TEXT), dtype=np.uint16)
     params = train_params(**changes)
     model = make_model(model_kind, tokenizer.vocab_size, dropout, params)
-    data = Data(ids[:tokens], ids[2400:], tokenizer)
+    data = Dataset(ids[:tokens], ids[2400:], tokenizer)
     return kind(model, params, data, folder, identity or {"run": 1})
 
 
@@ -75,5 +76,5 @@ def state(trainer: Trainer) -> dict[str, Any]:
             {f"{i}.{k}": v.numpy().tobytes() for i, s in o.items() for k, v in s.items()}
             for o in optimizers
         ],
-        "progress": trainer.progress,
+        "history": trainer.history.to_json(),
     }

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from gpt.bigram import Bigram, add_one, lowest_loss, pair_counts, table_distance, table_loss
 from gpt.common.errors import UserError
 from gpt.config import BigramConfig, count_parameters
-from gpt.eval.ngrams import token_losses
 from gpt.generate import Sampler, generate
+from gpt.language_model import Bigram, add_one
+from gpt.loss import Windows, token_losses
 from gpt.model import GPT
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.train.bigram_table import lowest_loss, pair_counts, table_distance, table_loss
 from gpt.train.initial import initial_model, new_config
 from gpt.train.optimizers import make_optimizers
 from gpt.train.params import ModelParams
@@ -69,7 +70,7 @@ def test_the_three_initial_tables() -> None:
 
 def test_the_loss_by_counts_is_the_evaluations_loss() -> None:
     model = bigram("normal", init_std=1.0)
-    losses = token_losses(model, model.config, IDS, EOT, stride=4, batch_size=3)
+    losses = token_losses(model, IDS, Windows(EOT, model.config.block_size, 4), batch_size=3)
     assert table_loss(model.table.weight, COUNTS) == pytest.approx(losses.mean(), rel=1e-6)
 
 
@@ -94,9 +95,9 @@ def test_only_the_last_token_matters() -> None:
     model = bigram("normal", init_std=1.0)
     ids = torch.tensor([[3, 1, 4], [1, 5, 4]])
     assert torch.equal(model(ids)[0, -1], model(ids)[1, -1])
-    logits, cache = model.extend(ids, [])
-    assert torch.equal(logits, model(ids)[:, -1])
-    assert cache == []
+    cache = model.new_cache()
+    assert torch.equal(model.extend(ids, cache), model(ids)[:, -1])
+    assert cache.length == 0
 
 
 @pytest.mark.parametrize("length", [1, 15, 40])

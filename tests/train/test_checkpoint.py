@@ -26,7 +26,7 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     found, damaged = newest_checkpoint(tmp_path)
     assert damaged == []
     assert found is not None
-    assert (found.step, found.identity, found.progress) == (7, {"run": "a"}, {"val": [[0, 0.1]]})
+    assert (found.step, found.identity, found.history) == (7, {"run": "a"}, {"val": [[0, 0.1]]})
     assert torch.equal(found.model["w"], checkpoint(7).model["w"])
     assert torch.equal(found.optimizer["0.0.m"], torch.ones(3))
 
@@ -84,10 +84,10 @@ def _same_json(a: bytes, b: bytes) -> bool:
 
 def test_another_schema_is_not_read(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, checkpoint(1)) / "state.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3'))
     found, damaged = newest_checkpoint(tmp_path)
     assert found is None
-    assert "its schema is not 1" in damaged[0]
+    assert "its schema is not 2" in damaged[0]
 
 
 @pytest.mark.parametrize("kind", ["AdamW", "Muon"])

@@ -88,7 +88,7 @@ def run_train(monkeypatch: pytest.MonkeyPatch, init: Path) -> dict[str, float]:
         "checkpoints",
         "out",
         "plots",
-        "network",
+        "diagnostics",
         "samples",
         "metrics",
         "provenance",

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from gpt.train.bigram_table import lowest_loss
 from gpt.common.errors import Interrupted, UserError
 from gpt.data.batches import windows_per_epoch
-from gpt.train.trainer import Trainer, differences, next_token_loss
+from gpt.loss import next_token_loss
+from gpt.train.bigram_table import lowest_loss
+from gpt.train.checkpoint import load_checkpoint
+from gpt.train.step import Batch, GradientStep
+from gpt.train.trainer import Trainer
 from tests.support.training import SMALL, make, state
 
 
@@ -23,10 +26,10 @@ def stopping_at(step: int, signum: int) -> type[Trainer]:
     class Stopping(Trainer):
         """A trainer that sends itself a real signal while it makes a step."""
 
-        def accumulate_gradients(self) -> float:
+        def train_step(self) -> None:
             if self.step == step:
                 os.kill(os.getpid(), signum)
-            return super().accumulate_gradients()
+            super().train_step()
 
     return Stopping
 
@@ -34,7 +37,7 @@ def stopping_at(step: int, signum: int) -> type[Trainer]:
 def test_it_learns(tmp_path: Path) -> None:
     trainer = make(tmp_path, steps=60)
     trainer.run()
-    val = [loss for _, loss in trainer.progress["val"]]
+    val = [loss for _, loss in trainer.history.validation]
     assert val[0] == pytest.approx(math.log(trainer.data.tokenizer.vocab_size), rel=0.02)
     assert val[-1] < 0.75 * val[0]
 
@@ -42,10 +45,10 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_curves_have_every_row_once(tmp_path: Path) -> None:
     trainer = make(tmp_path)
     trainer.run()
-    assert [row[0] for row in trainer.progress["steps"]] == [3, 6, 9, 12, 15, 18, 21, 23]
-    assert [row[0] for row in trainer.progress["val"]] == [0, 5, 10, 15, 20, 23]
-    assert [row[0] for row in trainer.progress["samples"]] == [0, 5, 10, 15, 20, 23]
-    assert trainer.progress["pending"] == []
+    assert [row[0] for row in trainer.history.training] == [3, 6, 9, 12, 15, 18, 21, 23]
+    assert [row[0] for row in trainer.history.validation] == [0, 5, 10, 15, 20, 23]
+    assert [row[0] for row in trainer.history.samples] == [0, 5, 10, 15, 20, 23]
+    assert trainer.history.pending == []
 
 
 def test_same_params_same_bits(tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ def interrupted_and_whole(
     assert stopped.value.signum == signum
     parts = make(folder / "parts", **options)
     parts.run()
-    assert parts.steps_here == 23 - step - 1
+    assert parts.speed.steps == 23 - step - 1
     return parts, whole
 
 
@@ -119,7 +122,7 @@ def test_an_interrupted_bigram_goes_on_exactly(tmp_path: Path, optimizer: str, s
         make(tmp_path / "parts", stopping_at(step, signal.SIGTERM), **options).run()
     parts = make(tmp_path / "parts", **options)
     parts.run()
-    assert parts.steps_here == 23 - step - 1
+    assert parts.speed.steps == 23 - step - 1
     assert state(parts) == state(whole)
 
 
@@ -128,13 +131,14 @@ def test_a_trained_bigram_comes_to_the_frequencies(tmp_path: Path) -> None:
     options |= {"steps": 400, "lr": 0.1, "eval_every": 50, "tokens_per_step": 256}
     trainer = make(tmp_path, model_kind="bigram", optimizer="adamw", sample_every=0, **options)
     trainer.run()
-    table = trainer.progress["table"]
+    table = trainer.history.table
+    assert trainer.observer.table
     assert [row[0] for row in table] == list(range(0, 401, 50))
     assert table[0][1] == pytest.approx(math.log(trainer.data.tokenizer.vocab_size))
-    assert table[-1][1] < lowest_loss(trainer.counts) + 0.01
+    assert table[-1][1] < lowest_loss(trainer.observer.table.counts) + 0.01
     assert table[-1][2] < 0.05 * table[0][2]
     assert [row[3] for row in table[1:]] == pytest.approx(np.diff([row[2] for row in table]))
-    assert make(tmp_path / "gpt").progress["table"] == []
+    assert make(tmp_path / "gpt").history.table == []
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
@@ -153,7 +157,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         make(tmp_path / "parts", Killing).run()
     parts = make(tmp_path / "parts")
     parts.run()
-    assert parts.steps_here == 23 - 7
+    assert parts.speed.steps == 23 - 7
     assert state(parts) == state(whole)
 
 
@@ -162,7 +166,7 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     first.run()
     again = make(tmp_path)
     again.run()
-    assert again.steps_here == 0
+    assert again.speed.steps == 0
     assert state(again) == state(first)
 
 
@@ -172,7 +176,7 @@ def test_another_run_starts_afresh_and_says_why(
     make(tmp_path, identity={"params": {"lr": 1}, "data": "x"}).run()
     other = make(tmp_path, identity={"params": {"lr": 2}, "data": "x"})
     other.run()
-    assert other.steps_here == 23
+    assert other.speed.steps == 23
     printed = capsys.readouterr().out
     assert "is of another run (params.lr), starting afresh" in printed
 
@@ -186,51 +190,70 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     newest.write_bytes(newest.read_bytes()[:-1])
     again = make(tmp_path)
     again.run()
-    assert again.steps_here == 2
+    assert again.speed.steps == 2
     assert state(again) == state(whole)
     assert "step-00000023 is damaged" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("read_every", [3, 100])
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_divergence_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path, what: str) -> None:
-    class Diverging(Trainer):
-        def accumulate_gradients(self) -> float:
-            loss = super().accumulate_gradients()
-            if self.step == 9:
-                gradient = next(self.model.parameters()).grad
-                assert gradient is not None
-                gradient[0, 0] = math.nan if what == "gradient" else gradient[0, 0]
-                return loss if what == "gradient" else math.inf
-            return loss
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, what: str, read_every: int
+) -> None:
+    """Found when the losses are read; at the latest before the checkpoint of step 14."""
+    every: dict[str, Any] = {"log_every": read_every, "eval_every": read_every, "sample_every": 0}
+    trainer = make(tmp_path, **every)
 
-    trainer = make(tmp_path, Diverging)
+    class Diverging(GradientStep):
+        def __call__(self, inputs: Batch, targets: Batch) -> torch.Tensor:
+            loss = super().__call__(inputs, targets)
+            if trainer.step != 9:
+                return loss
+            gradient = next(self.model.parameters()).grad
+            assert gradient is not None
+            gradient[0, 0] = math.nan if what == "gradient" else gradient[0, 0]
+            return loss if what == "gradient" else loss * math.inf
+
+    trainer.gradients = Diverging(trainer.model, trainer.params, print)
     with pytest.raises(UserError, match="at step 10, the last good checkpoint stays"):
         trainer.run()
-    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+    assert trainer.step == (12 if read_every == 3 else 14)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000007"]
+    kept = load_checkpoint(tmp_path / "step-00000007")
+    assert all(torch.isfinite(tensor).all() for tensor in kept.model.values())
+
+
+def test_no_step_reads_a_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make(tmp_path, batch_size=2, network_every=0)
+
+    def refuse(tensor: torch.Tensor) -> None:
+        raise AssertionError("a tensor was read")
+
+    for name in ("__float__", "__bool__", "item", "tolist"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    for _ in range(3):
+        trainer.train_step()
+    with pytest.raises(AssertionError, match="a tensor was read"):
+        trainer.read_losses()
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path: Path) -> None:
     whole = make(tmp_path, batch_size=4)
     parts = make(tmp_path, batch_size=1)
-    assert whole.accumulate_gradients() == pytest.approx(parts.accumulate_gradients(), rel=1e-6)
+    batch = whole.batches.at(0)
+    assert float(whole.gradients(*batch)) == pytest.approx(float(parts.gradients(*batch)), rel=1e-6)
     for a, b in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_gradients_are_clipped_but_recorded_whole(tmp_path: Path) -> None:
-    seen: list[float] = []
-
-    class Watching(Trainer):
-        def record(self, loss: float, factor: float, norm: float) -> None:
-            grads = [p.grad.flatten() for p in self.model.parameters() if p.grad is not None]
-            seen.append(float(torch.cat(grads).norm()))
-            super().record(loss, factor, norm)
-
-    trainer = make(tmp_path, Watching, grad_clip=0.01, steps=3, log_every=1)
-    trainer.run()
-    assert seen == pytest.approx([0.01] * 3, rel=1e-3)
-    assert all(row[3] > 0.1 for row in trainer.progress["steps"])
+    trainer = make(tmp_path, grad_clip=0.01, log_every=1)
+    for _ in range(3):
+        trainer.train_step()
+        trainer.observe()
+        grads = [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+        assert float(torch.cat(grads).norm()) == pytest.approx(0.01, rel=1e-3)
+    assert all(row.grad_norm > 0.1 for row in trainer.history.training)
 
 
 def test_bfloat16_keeps_float32_weights(tmp_path: Path) -> None:
@@ -248,7 +271,7 @@ def test_manual_attention_trains_alike(tmp_path: Path) -> None:
     for attention in ("fused", "manual"):
         trainer = make(tmp_path / attention, attention=attention, steps=9)  # rounding grows
         trainer.run()
-        losses.append([row[1] for row in trainer.progress["steps"]])
+        losses.append([row[1] for row in trainer.history.training])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
@@ -267,9 +290,3 @@ def test_without_a_compiler_it_says_so_and_goes_on(
     plain.run()
     assert "torch.compile does not work here, going on without: no C++" in capsys.readouterr().out
     assert state(compiled) == state(plain)
-
-
-def test_differences_name_dotted_keys() -> None:
-    a = {"x": {"y": 1, "z": 2}, "w": 3}
-    assert differences(a, {"x": {"y": 1, "z": 3}, "v": 3}) == ["v", "w", "x.z"]
-    assert differences(a, a) == []
