@@ -8,10 +8,11 @@ from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
 from gpt.config import GPTConfig
+from gpt.plan.params import Params
 from gpt.plan.plan import Plan, vocabulary
 from gpt.plan.presets import merged_params, preset_file
-from gpt.plan.probe import measure
-from gpt.plan.speed import MACHINES, Speed, last_speed, machine_named
+from gpt.plan.probe import Probe, measure
+from gpt.plan.speed import MACHINES, Machine, Speed, last_speed, machine_named
 from gpt.plan.text import plan_lines, probe_lines
 from gpt.train.initial import new_config
 
@@ -28,15 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not isinstance(config, GPTConfig):
         raise UserError(f"model.kind is {params.model.kind}, {args.params}, plans are of a gpt")
     probe = measure(config, params.train, SECONDS) if args.measure else None
-    if args.tokens_per_second:
-        speed = Speed(args.tokens_per_second, "given")
-    elif probe:
-        speed = Speed(probe.tokens_per_second, f"measured in {probe.steps} steps")
-    elif args.machine:
-        speed = args.machine.speed(config)
-    else:
-        speed = last_speed(args.model, args.speed, params)
     name = args.preset or str(args.params)
+    speed = known_speed(args, params, config, probe)
     plan = Plan(name, params, config, source, args.machine, speed, args.price)
     print(*plan_lines(plan), sep="\n")
     if probe:
@@ -59,6 +53,20 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=Path("models/trained"))
     parser.add_argument("--speed", type=Path, default=Path("metrics/train_speed.json"))
     return parser.parse_args(arguments)
+
+
+def known_speed(
+    args: argparse.Namespace, params: Params, config: GPTConfig, probe: Probe | None
+) -> Speed | None:
+    """The speed as given, as measured, of the machine asked for, or of the last run."""
+    if args.tokens_per_second:
+        return Speed(args.tokens_per_second, "given")
+    if probe:
+        return Speed(probe.tokens_per_second, f"measured in {probe.steps} steps")
+    if args.machine:
+        machine: Machine = args.machine
+        return machine.speed(config)
+    return last_speed(args.model, args.speed, params)
 
 
 def positive(name: str, text: str) -> float:

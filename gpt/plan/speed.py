@@ -47,7 +47,7 @@ MACHINES = (
 
 def machine_named(name: str) -> Machine:
     """The machine of that name. Raises UserError with the names that there are."""
-    known = {machine.name: machine for machine in MACHINES}
+    known = {each.name: each for each in MACHINES}
     if name not in known:
         raise UserError(f"no machine {name!r}, --machine, choose one: {', '.join(known)}")
     return known[name]
