@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gpt.common.errors import UserError, run_stage
-from gpt.common.files import new_folder, write_json, write_text
+from gpt.common.files import new_folder, read_json, write_json, write_text
 from gpt.data.download_params import DownloadParams
 from gpt.data.token_file import open_tokens
 from gpt.data.tokenize_params import TokenizeParams
@@ -17,7 +17,6 @@ from gpt.plan.params import load_params
 from gpt.runtime import choose_device, set_determinism
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_language_model, load_provenance
-from gpt.weights.tensor_files import read_json
 
 
 def main() -> None:

@@ -59,7 +59,10 @@ def parse_section(value: Any, schema: type[S], where: str, keys: Sequence[str] =
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error.errors()[0], schema, keys)}") from None
+        found = error.errors()
+    # A misspelt key is also missing under its right name: the misspelling says more.
+    first = next((entry for entry in found if entry["type"] == "extra_forbidden"), found[0])
+    raise UserError(f"{where}: {_explain(first, schema, keys)}")
 
 
 class _Constructor(SafeConstructor):
