@@ -65,7 +65,7 @@ PROOF: dict[str, Any] = {
 
 
 class Outline(HTMLParser):
-    """What of a page a browser would act on."""
+    """Tags, words and scripts of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
