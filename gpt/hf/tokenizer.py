@@ -10,7 +10,8 @@ import tokenizers
 from gpt.common.errors import UserError
 from gpt.common.files import write_json, write_text
 from gpt.hf.files import MERGES, TOKENIZER, TOKENIZER_CONFIG, VOCAB
-from gpt.tokenizer.tokenizer import CHAR_OF_BYTE, END_OF_TEXT, Tokenizer, spelled_bytes
+from gpt.tokenizer.alphabet import CHAR_OF_BYTE, spelled_bytes
+from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
 
 def to_hf(tokenizer: Tokenizer) -> tokenizers.Tokenizer:

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.common.errors import UserError
-from gpt.tokenizer.tokenizer import _SPACE, Tokenizer, safe_pieces, utf8_blocks
+from gpt.tokenizer.pieces import SPACE, safe_pieces, utf8_blocks
+from gpt.tokenizer.tokenizer import Tokenizer
 from tests.support.corpora import SHAKESPEARE, TIKTOKEN_CACHE
 from tests.support.imports import ROOT
 
@@ -158,7 +159,7 @@ def test_space_is_what_the_pattern_takes_for_space() -> None:
     seen = tiktoken.Encoding("space", pat_str=r"\s", mergeable_ranks=ranks, special_tokens={})
     text = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
     found = bytes(seen.encode_ordinary(text)).decode()
-    assert "".join(re.findall(f"[{_SPACE}]", text)) == found
+    assert "".join(re.findall(f"[{SPACE}]", text)) == found
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_damaged_files_never_load(bpe: Tokenizer, tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "nowhere.json")
 
 
-def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
+def test_any_changed_byte_is_detected(tmp_path: Path) -> None:
     whole = Tokenizer.from_characters("abc").to_json().encode()
     path = tmp_path / "vocabulary.json"
     for position in range(len(whole)):
