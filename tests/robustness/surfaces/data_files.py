@@ -1,15 +1,14 @@
 """Damaged files of data/: the damage is noticed, or changes nothing."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from hypothesis import strategies as st
 
+from gpt.data.metadata import Metadata
 from gpt.data.raw import open_raw
 from gpt.data.token_file import HEADER_SIZE, TokenFile, open_tokens
 from gpt.tokenizer.tokenizer import Tokenizer
-from stages.eval import load_metadata
 from tests.robustness.cases import (
     Damage,
     Edit,
@@ -21,6 +20,7 @@ from tests.robustness.cases import (
     outcome,
 )
 from tests.robustness.stock import RAW_TEXTS, bpe, copy_of, made, write_tokens
+from tests.support.metadata import STORIES
 from tests.support.token_files import rewrite_header
 
 field_values = st.sampled_from([0, 1, 2, 4, 255, 65535, 65536, 2**31])
@@ -70,9 +70,9 @@ def vocabulary(folder: Path, case: Damage | Edit) -> None:
 def metadata(folder: Path, case: Damage | Edit) -> None:
     """data/tokens/metadata.json, of which eval reads where the text came from."""
     path = folder / "metadata.json"
-    whole = json.dumps({"kind": "bpe", "source": "path", "split": "document"}).encode()
-    path.write_bytes(changed(whole, case))
-    outcome(lambda: load_metadata(path))
+    STORIES.save(path)
+    path.write_bytes(changed(path.read_bytes(), case))
+    outcome(lambda: Metadata.load(path))
 
 
 SURFACES = (
