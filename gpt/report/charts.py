@@ -6,18 +6,12 @@ from typing import Any
 
 import altair as alt
 
+from gpt.eval.baselines import BASELINES
 from gpt.report.inputs import Cell, Row
 
 Spec = dict[str, Any]
 HEIGHT = 260
-LADDER = {  # in eval.json, from what knows least to what knows all
-    "loss_initial": "before training",
-    "loss_uniform": "a uniform guess",
-    "loss_unigram": "token frequencies",
-    "loss_bigram": "a bigram, by counts",
-    "val_loss": "this model",
-    "loss_floor": "the text's entropy",
-}
+LADDER = {known.key: known.words for known in BASELINES}  # keys of metrics/eval.json
 
 
 IMPLEMENTATIONS = {

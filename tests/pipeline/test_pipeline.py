@@ -84,7 +84,7 @@ def test_every_output_is_there(done: Path) -> None:
     assert found["loss_floor"] < found["val_loss"]
     initial = json.loads((done / "metrics" / "train.json").read_text())["initial_loss"]
     assert found["loss_initial"] == pytest.approx(initial, rel=0.01)  # of a part, in bfloat16
-    tables = ("documents", "position", "frequency", "ladder")
+    tables = ("documents", "position", "frequency", "baselines")
     paths = [
         "plots/train/training.tsv",
         "plots/network/gradients.tsv",
