@@ -7,25 +7,25 @@ within one run, and what counts is the ratio.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt.common.errors import run_stage
 from gpt.common.files import write_json
-from gpt.config import GPTConfig
+from gpt.config import GPTConfig, Precision
 from gpt.generate import Sampler, generate
+from gpt.loss import next_token_loss
 from gpt.model import GPT
-from gpt.train.trainer import next_token_loss
 
 Work = Callable[[], object]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table of ratios, and write it if asked."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
     parser.add_argument("--n-layer", type=int, default=6)
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--out", type=Path, help="a .json file for the figures")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     config = GPTConfig(args.vocab_size, args.context, args.n_layer, 6, args.n_embd)
     rows = {}
     print(f"{config}, {torch.get_num_threads()} threads")
@@ -55,7 +55,7 @@ def pairs(config: GPTConfig, batch_size: int) -> dict[str, tuple[Work, Work, int
     ours.initialise(1)
     ids = torch.randint(config.vocab_size, (batch_size, config.block_size))
     out: dict[str, tuple[Work, Work, int]] = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in get_args(Precision):
         out[f"train, {dtype}"] = (
             partial(our_step, ours, ids, dtype),
             partial(their_step, theirs, ids, dtype),
@@ -89,7 +89,7 @@ def their_model(config: GPTConfig) -> GPT2LMHeadModel:
     )
 
 
-def our_step(model: GPT, ids: torch.Tensor, dtype: str) -> None:
+def our_step(model: GPT, ids: torch.Tensor, dtype: Precision) -> None:
     """Forward and backward."""
     model.train().zero_grad()
     torch.autograd.backward(next_token_loss(model, ids, ids, dtype))

@@ -1,4 +1,4 @@
-"""What checkpointing costs: python -m benchmarks.checkpoint_cost, after `dvc repro tokenize`.
+"""The cost of checkpoints: python -m benchmarks.checkpoint_cost, after `dvc repro tokenize`.
 
 Trains with params.yaml's own model and interval, every other interval ending in a checkpoint, so
 that both kinds see the same machine. The limit is a share of the time without.
@@ -9,14 +9,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from gpt.data.dataset import open_dataset
 from gpt.plan.params import load_params
 from gpt.runtime import choose_device, set_determinism
 from gpt.train.initial import initial_model
 from gpt.train.trainer import Trainer
-from stages.train import load_data
-from tests.support.imports import ROOT
 
 LIMIT = 0.03
 
@@ -32,20 +32,20 @@ def interval(trainer: Trainer, save: bool) -> tuple[float, float]:
     return trained - start, time.perf_counter() - trained
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print each pair and the shares; exit with 1 above the limit."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.checkpoint_cost", description=__doc__
     )
     parser.add_argument("--pairs", type=int, default=5)
-    args = parser.parse_args()
-    params = load_params(ROOT / "params.yaml")
+    args = parser.parse_args(arguments)
+    params = load_params(Path("params.yaml"))
     set_determinism(params.train.deterministic)
-    data, _ = load_data(ROOT / "data" / "tokens", params.model.block_size)
-    scratch = ROOT / "models" / "scratch"
+    data = open_dataset(Path("data/tokens"))
+    scratch = Path("models/scratch")
     model = initial_model(scratch, params.model, params.train, data.tokenizer, data.train)
     model = model.to(choose_device(params.train.device))
-    disk = ROOT / "checkpoints"  # the one that training uses
+    disk = Path("checkpoints")  # the one that training uses
     disk.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=disk) as folder:
         trainer = Trainer(model, params.train, data, Path(folder), {})

@@ -71,7 +71,7 @@ class GPTConfig:
         return self.n_embd // self.n_head
 
     def attention_scale(self, layer: int) -> float:
-        """What the attention scores of a layer (from 0) are multiplied by before the softmax."""
+        """The factor on the attention scores of a layer (from 0) before the softmax."""
         scale = self.head_size**-0.5 if self.scale_attn_weights else 1.0
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
 

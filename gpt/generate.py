@@ -14,7 +14,7 @@ from gpt.language_model import LanguageModel
 
 @dataclass(frozen=True)
 class Sampler:
-    """How the next token is drawn. Temperature 0 takes the likeliest; top_k 0 and top_p 1 are off.
+    """A way of drawing the next token. Temperature 0 takes the likeliest; top_k 0 and top_p 1: off.
 
     top_k keeps the k likeliest tokens (Fan et al. 2018); top_p the fewest whose probabilities reach
     p (Holtzman et al. 2020), among those that top_k left.
@@ -55,7 +55,7 @@ class Sampler:
 
 
 def context_start(length: int, block_size: int) -> int:
-    """Where the context of a text of `length` tokens begins.
+    """The beginning of the context of a text of `length` tokens.
 
     Positions are absolute, so a full context cannot slide by one token without computing all of it
     anew. It moves in hops of half a block instead, so that the cache lives for half a block.
@@ -93,7 +93,7 @@ def generate(
 
 @dataclass(frozen=True)
 class Continuation:
-    """How a prompt is continued: at most `n_tokens`, up to the `end_of_text`, if that comes."""
+    """A way of continuing prompts: at most `n_tokens`, up to the `end_of_text`, if that comes."""
 
     sampler: Sampler
     n_tokens: int

@@ -31,6 +31,6 @@ class KVCache:
 
     @property
     def length(self) -> int:
-        """How many positions it holds."""
+        """The number of positions that it holds."""
         keys = self.layers[0].keys if self.layers else None
         return 0 if keys is None else keys.size(2)

@@ -29,7 +29,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Windows:
-    """How a text is cut into windows, so that each token is scored once in its document's context.
+    """A cutting of texts into windows: each token is scored once, in its document's context.
 
     A document begins after a `separator`, and the first one as if after one. Windows of up to
     `block_size` tokens advance through it by `stride` and score their last `stride` tokens (the

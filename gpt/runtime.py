@@ -68,7 +68,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(device: torch.device) -> dict[str, str | int]:
-    """What of the machine can change the last bits of a floating-point result."""
+    """The parts of a machine that can change the last bits of a floating-point result."""
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": device.type, "kind": kind, "threads": torch.get_num_threads()}
 
@@ -86,7 +86,7 @@ def circumstances() -> dict[str, str | bool | None]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git prints, None without git or outside a repository."""
+    """The output of a git command, None without git or outside a repository."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,7 +1,8 @@
 """Clear away what a killed DVC left behind and would stumble over: python -m tools.mend"""
 
+import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ TEMPORARY = Path(".dvc/tmp")
 LOCK = Path("dvc.lock")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Say what was removed, if anything. Raises UserError while another DVC holds its lock."""
+    argparse.ArgumentParser(prog="python -m tools.mend", description=__doc__).parse_args(arguments)
     if not TEMPORARY.is_dir():
         return
     try:

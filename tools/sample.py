@@ -1,22 +1,25 @@
-"""Let a trained model speak: python -m tools.sample --model models/trained --prompt "One day" """
+"""Text from a trained model: python -m tools.sample --model models/trained --prompt "Once" """
 
 import argparse
 import codecs
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from gpt.common.errors import UserError, run_stage
+from gpt.config import Device
 from gpt.generate import Sampler, generate
 from gpt.runtime import choose_device
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_language_model
 
 
-def main() -> None:
-    """Print the prompt and what follows it, token by token as it comes."""
-    args = parse_args()
-    device = choose_device(args.device)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the prompt and what follows it, token by token as it comes. Raises UserError."""
+    args = parse_args(arguments)
+    device = choose_device(args.device, "--device")
     model = load_language_model(args.model).to(device)
     tokenizer = Tokenizer.load(args.model / "vocabulary.json")
     try:
@@ -38,7 +41,7 @@ def main() -> None:
         print(decoder.decode(b"", final=True))
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.sample", description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--prompt", default="")
@@ -48,8 +51,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--top-k", type=int, default=0, help="0: off")
     parser.add_argument("--top-p", type=float, default=0.95, help="1: off")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    return parser.parse_args()
+    parser.add_argument("--device", default="auto", choices=get_args(Device))
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from gpt.config import GPTConfig
+from gpt.data.dataset import Dataset
 from gpt.model import GPT
 from gpt.runtime import choose_device, set_determinism
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.params import TrainParams
-from gpt.train.trainer import Data, Trainer
+from gpt.train.trainer import Trainer
 
 WARM_UP = 3  # steps that are not timed
 FEWEST = 5  # steps that are
@@ -64,10 +65,10 @@ def probe(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
 
 def tensor_peak(run: Trainer) -> int:
     """The most bytes that tensors take in a training step, weights and optimizer included."""
-    if run.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(run.device)
+    if run.gradients.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(run.gradients.device)
         run.train_step()
-        return int(torch.cuda.max_memory_allocated(run.device))
+        return int(torch.cuda.max_memory_allocated(run.gradients.device))
     for parameter in run.model.parameters():
         parameter.grad = None
     state = [t for o in run.optimizers for s in o.state.values() for t in s.values()]
@@ -111,7 +112,7 @@ def trainer(config: GPTConfig, train: TrainParams, device: torch.device) -> Trai
     ids = np.random.default_rng(params.seed).integers(
         config.vocab_size, size=64 * config.block_size, dtype=np.uint32
     )
-    data = Data(ids, ids, Tokenizer.from_characters("a"))
+    data = Dataset(ids, ids, Tokenizer.from_characters("a"))
     return Trainer(model.to(device), params, data, Path(), {})
 
 

@@ -36,7 +36,7 @@ class TableStatistics:
 
 
 def pair_counts(ids: Ids, first: int, vocab_size: int) -> Tensor:
-    """How often each token follows each, (V, V) in float64, `first` standing before `ids` (N,)."""
+    """Counts (V, V) in float64 of each token after each, `first` standing before `ids` (N,)."""
     counts = np.bincount(pair_ids(ids, first, vocab_size), minlength=vocab_size**2)
     return torch.from_numpy(counts.astype(np.float64)).view(vocab_size, vocab_size)
 
@@ -54,7 +54,7 @@ def lowest_loss(counts: Tensor) -> float:
 
 
 def table_distance(logits: Tensor, counts: Tensor) -> float:
-    """How far the probabilities of a table of logits (V, V) are from the counted frequencies.
+    """Distance of the probabilities of a table of logits (V, V) from the counted frequencies.
 
     From 0 to 1: a row's total variation distance, half the sum of its absolute differences,
     averaged over rows by how often each was counted. Training leads to 0.

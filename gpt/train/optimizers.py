@@ -1,4 +1,4 @@
-"""Which optimizer updates which parameter, and how fast."""
+"""The optimizers, the parameters that each of them updates, and their learning rates."""
 
 from collections.abc import Iterable
 
