@@ -5,12 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.data.encode import make_tokenizer, write_side
+from gpt.data.metadata import METADATA, Metadata
 from gpt.data.raw import open_raw
 from gpt.data.split import split_raw
 from gpt.data.tokenize_params import TokenizeParams
@@ -23,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_section(args.params, "tokenize", TokenizeParams)
     metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
     write_json(args.metrics, metrics(metadata))
-    train, val = metadata["train"]["tokens"], metadata["val"]["tokens"]
-    print(f"{args.out}: {metadata['vocab_size']} ids, {train:,} + {val:,} tokens")
+    train, val = metadata.train.tokens, metadata.val.tokens
+    print(f"{args.out}: {metadata.vocab_size} ids, {train:,} + {val:,} tokens")
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -37,7 +37,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def tokenize(raw_folder: Path, out: Path, params: TokenizeParams, workers: int) -> dict[str, Any]:
+def tokenize(raw_folder: Path, out: Path, params: TokenizeParams, workers: int) -> Metadata:
     """Write the folder of tokens and return its metadata. Raises UserError."""
     raw = open_raw(raw_folder)
     sides = split_raw(raw, params)
@@ -46,34 +46,38 @@ def tokenize(raw_folder: Path, out: Path, params: TokenizeParams, workers: int) 
         found = len(tokenizer.tokens)
         wanted = f"tokenize.vocab_size {params.vocab_size}"
         print(f"note: {wanted}, the text is so small that it gives {found}", file=sys.stderr)
-    metadata: dict[str, Any] = {
-        "kind": tokenizer.kind,
-        "vocab_size": tokenizer.vocab_size,
-        "tokenizer_sha256": tokenizer.sha256,
-        "source": raw.provenance["source"],
-        "raw_sha256": raw.provenance["sha256"],
-        "split": params.split,
-        "val_fraction": params.val_fraction,
-        "seed": params.seed,
-    }
     with new_folder(out) as new:
         tokenizer.save(new / VOCABULARY)
-        for name, side in zip(("train", "val"), sides, strict=True):
-            metadata[name] = write_side(new / f"{name}.bin", side, tokenizer, workers)
-        write_json(new / "metadata.json", metadata)
+        train, val = (
+            write_side(new / f"{name}.bin", side, tokenizer, workers)
+            for name, side in zip(("train", "val"), sides, strict=True)
+        )
+        metadata = Metadata(
+            kind=tokenizer.kind,
+            vocab_size=tokenizer.vocab_size,
+            tokenizer_sha256=tokenizer.sha256,
+            source=raw.provenance["source"],
+            raw_sha256=raw.provenance["sha256"],
+            split=params.split,
+            val_fraction=params.val_fraction,
+            seed=params.seed,
+            train=train,
+            val=val,
+        )
+        metadata.save(new / METADATA)
     return metadata
 
 
-def metrics(metadata: dict[str, Any]) -> dict[str, int | float]:
+def metrics(metadata: Metadata) -> dict[str, int | float]:
     """The numbers of metrics/tokenize.json."""
-    train, val = metadata["train"], metadata["val"]
+    train, val = metadata.train, metadata.val
     return {
-        "vocab_size": metadata["vocab_size"],
-        "train_tokens": train["tokens"],
-        "val_tokens": val["tokens"],
-        "train_documents": train["documents"],
-        "val_documents": val["documents"],
-        "bytes_per_token": (train["bytes"] + val["bytes"]) / (train["tokens"] + val["tokens"]),
+        "vocab_size": metadata.vocab_size,
+        "train_tokens": train.tokens,
+        "val_tokens": val.tokens,
+        "train_documents": train.documents,
+        "val_documents": val.documents,
+        "bytes_per_token": (train.bytes + val.bytes) / (train.tokens + val.tokens),
     }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from gpt.common.params import Count, Section, Seed
-from gpt.data.metadata import Source
+from gpt.data.fields import Sha256, Source
 
 
 class DownloadParams(Section):
@@ -15,7 +15,7 @@ class DownloadParams(Section):
     seed: Seed
     stories_bytes: Count
     url: str | None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    sha256: Sha256 | None
     path: str | None
     licence: str | None
     text_field: str  # the field or column that holds the text, in .jsonl and .parquet

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from gpt.data.metadata import SideMetadata
 from gpt.data.raw import RawText
 from gpt.data.split import Side
 from gpt.data.token_file import TokenWriter
 from gpt.data.tokenize_params import TokenizeParams
-from gpt.tokenizer.tokenizer import Tokenizer, safe_pieces, utf8_blocks
+from gpt.tokenizer.pieces import safe_pieces, utf8_blocks
+from gpt.tokenizer.tokenizer import Tokenizer
 
 Ids = npt.NDArray[np.uint32]
 Job = list[str | None]  # pieces of text; None is the end of text between two documents
@@ -42,8 +44,8 @@ def make_tokenizer(params: TokenizeParams, raw: RawText, train: Side) -> Tokeniz
     return Tokenizer.from_characters(characters)
 
 
-def write_side(path: Path, side: Side, tokenizer: Tokenizer, workers: int) -> dict[str, int | str]:
-    """Write a side's token file; its tokens, documents, bytes of text and checksum."""
+def write_side(path: Path, side: Side, tokenizer: Tokenizer, workers: int) -> SideMetadata:
+    """Write a side's token file. Raises UserError if there is no token."""
     size = sum(map(len, side.documents()))
     with (
         TokenWriter(path, tokenizer.vocab_size, tokenizer.sha256) as writer,
@@ -51,12 +53,7 @@ def write_side(path: Path, side: Side, tokenizer: Tokenizer, workers: int) -> di
     ):
         for ids in encode_documents(tokenizer, _shown(side.documents(), bar), workers):
             writer.append(ids)
-    return {
-        "tokens": len(writer),
-        "documents": len(side),
-        "bytes": size,
-        "sha256": writer.sha256,
-    }
+    return SideMetadata(tokens=len(writer), documents=len(side), bytes=size, sha256=writer.sha256)
 
 
 def encode_documents(

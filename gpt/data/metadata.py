@@ -1,6 +1,66 @@
-"""data/tokens/metadata.json: what a folder of tokens says of itself."""
+"""data/tokens/metadata.json: how the tokens were made, and how many there are."""
 
-from typing import Literal
+from pathlib import Path
 
-Source = Literal["stories", "url", "path"]  # where the text came from
-Split = Literal["document", "position"]  # how it was divided
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from gpt.common.errors import UserError
+from gpt.common.files import write_json
+from gpt.common.params import Count, Seed, reason, shown
+from gpt.data.fields import Sha256, Source, Split, ValFraction
+from gpt.tokenizer.tokenizer import Kind
+
+METADATA = "metadata.json"
+AGAIN = "run the tokenize stage again"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SideMetadata(_Strict):
+    """Sizes and checksum of one side of the split."""
+
+    tokens: Count
+    documents: Count
+    bytes: Count  # of text
+    sha256: Sha256  # of the ids' bytes
+
+
+class Metadata(_Strict):
+    """The file's keys, in its order."""
+
+    kind: Kind
+    vocab_size: Count
+    tokenizer_sha256: Sha256
+    source: Source
+    raw_sha256: Sha256  # of corpus.txt
+    split: Split
+    val_fraction: ValFraction
+    seed: Seed
+    train: SideMetadata
+    val: SideMetadata
+
+    def save(self, path: Path) -> None:
+        """Write the file, the same bytes every time."""
+        write_json(path, self.model_dump())
+
+    @classmethod
+    def load(cls, path: Path) -> "Metadata":
+        """Read and check the file. Raises UserError with the first key that is wrong."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise UserError(f"no tokens, {path}, run the tokenize stage") from None
+        except ValidationError as error:
+            raise UserError(f"{_explain(error.errors()[0], path)}, {AGAIN}") from None
+
+
+def _explain(error: ErrorDetails, path: Path) -> str:
+    key = ".".join(map(str, error["loc"])) or "the whole"
+    if error["type"] == "json_invalid":
+        return f"not valid JSON, {path}"
+    if error["type"] == "missing":
+        return f"{key} is missing, {path}"
+    return f"{key} is {shown(error['input'])}, {path}, {reason(error)}"

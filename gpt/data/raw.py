@@ -2,8 +2,7 @@
 
 corpus.txt       every document as UTF-8, a blank line after each for human eyes
 documents.npy    int64 (n, 2): byte offsets in corpus.txt where each document starts and ends
-provenance.json  source, licence, url, sha256 (of corpus.txt), bytes (of all documents, without
-                 the blank lines), documents, empty_documents (left out)
+provenance.json  source, licence, url and the like, and the fields of `RawSummary`
 """
 
 import hashlib
@@ -12,17 +11,19 @@ import mmap
 import warnings
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpt.common.errors import UserError
 from gpt.common.files import new_folder, sha256_file, write_json
+from gpt.data.fields import Source
 
 CORPUS, DOCUMENTS, PROVENANCE = "corpus.txt", "documents.npy", "provenance.json"
+SOURCES: tuple[str, ...] = get_args(Source)
 BLANK_LINE = b"\n\n"
 
 Document = bytes | memoryview  # the UTF-8 of one document
@@ -30,11 +31,12 @@ Document = bytes | memoryview  # the UTF-8 of one document
 
 @dataclass(frozen=True)
 class RawSummary:
-    """What `write_raw` wrote."""
+    """Checksum and sizes of a corpus, as provenance.json ends with them."""
 
+    sha256: str  # of corpus.txt
     bytes: int  # of all documents, without the blank lines between them
     documents: int
-    sha256: str  # of corpus.txt
+    empty_documents: int  # left out
 
 
 class RawText:
@@ -74,9 +76,8 @@ def write_raw(
             source = provenance.get("source")
             raise UserError(f"no text in the corpus, source {source!r}, choose another source")
         np.save(new / DOCUMENTS, spans, allow_pickle=False)
-        summary = RawSummary(int((spans[:, 1] - spans[:, 0]).sum()), len(spans), digest)
-        sizes = {"bytes": summary.bytes, "documents": len(spans), "empty_documents": empty}
-        write_json(new / PROVENANCE, {**provenance, "sha256": digest, **sizes})
+        summary = RawSummary(digest, _n_bytes(spans), len(spans), empty)
+        write_json(new / PROVENANCE, {**provenance, **asdict(summary)})
     return summary
 
 
@@ -90,7 +91,7 @@ def open_raw(folder: Path) -> RawText:
     if sha256_file(corpus) != provenance["sha256"]:
         raise _damaged(corpus, f"it does not match the sha256 in {PROVENANCE}")
     spans = _read_spans(folder / DOCUMENTS, corpus.stat().st_size)
-    found = {"documents": len(spans), "bytes": int((spans[:, 1] - spans[:, 0]).sum())}
+    found = {"documents": len(spans), "bytes": _n_bytes(spans)}
     for key, value in found.items():
         if value != provenance[key]:
             reason = f"it holds {value} {key} and {PROVENANCE} says {provenance[key]}"
@@ -125,6 +126,8 @@ def _read_provenance(path: Path) -> dict[str, Any]:
     for key, kind in {"source": str, "sha256": str, "bytes": int, "documents": int}.items():
         if type(value.get(key)) is not kind:
             raise _damaged(path, f"{key} is {value.get(key)!r}, not of type {kind.__name__}")
+    if value["source"] not in SOURCES:
+        raise _damaged(path, f"source is {value['source']!r}, not one of {', '.join(SOURCES)}")
     return value
 
 
@@ -146,6 +149,10 @@ def _read_spans(path: Path, size: int) -> NDArray[np.int64]:
     if not ordered or starts[0] < 0 or ends[-1] > size:
         raise _damaged(path, f"its spans are not in order within the {size} bytes of {CORPUS}")
     return spans
+
+
+def _n_bytes(spans: NDArray[np.int64]) -> int:
+    return int((spans[:, 1] - spans[:, 0]).sum())
 
 
 def _damaged(path: Path, reason: str) -> UserError:

@@ -27,9 +27,10 @@ from gpt.common.errors import UserError
 
 MAGIC = b"GPTtoken"
 VERSION = 1
-HEADER = struct.Struct("<8sIIQQ32s32s")
-HEADER_SIZE = HEADER.size + 32
-SCAN = 1 << 22  # ids looked at in one go
+LAYOUT = struct.Struct("<8sIIQQ32s32s")
+HEADER_SIZE = LAYOUT.size + hashlib.sha256().digest_size
+SCAN = 1 << 22  # ids checked at once
+AGAIN = "run the tokenize stage again"
 
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -47,6 +48,39 @@ class TokenFile:
         return len(self.tokens)
 
 
+@dataclass(frozen=True)
+class Header:
+    """The fields of a token file's header."""
+
+    width: int  # bytes per id
+    count: int  # ids
+    vocab_size: int
+    tokenizer_sha256: str
+    sha256: str  # of the ids' bytes
+    version: int = VERSION
+
+    def pack(self) -> bytes:
+        """The header's bytes, its checksum included."""
+        sizes = (self.version, self.width, self.count, self.vocab_size)
+        sums = (bytes.fromhex(self.tokenizer_sha256), bytes.fromhex(self.sha256))
+        fields = LAYOUT.pack(MAGIC, *sizes, *sums)
+        return fields + hashlib.sha256(fields).digest()
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Header":
+        """What `pack` packed. Raises ValueError if magic, size or checksum is wrong."""
+        if data[: len(MAGIC)] != MAGIC:
+            raise ValueError(f"it starts with {data[: len(MAGIC)]!r}, not {MAGIC!r}")
+        if len(data) < HEADER_SIZE:
+            raise ValueError(f"the file has {len(data)} bytes, its header alone has {HEADER_SIZE}")
+        fields, checksum = data[: LAYOUT.size], data[LAYOUT.size :]
+        found = hashlib.sha256(fields).digest()
+        if found != checksum:
+            raise ValueError(f"header checksum is {found.hex()[:12]}, not {checksum.hex()[:12]}")
+        _, version, width, count, vocab_size, tokenizer, payload = LAYOUT.unpack(fields)
+        return cls(width, count, vocab_size, tokenizer.hex(), payload.hex(), version)
+
+
 def open_tokens(path: Path, tokenizer_sha256: str | None = None, verify: bool = True) -> TokenFile:
     """Memory-map a token file.
 
@@ -54,53 +88,48 @@ def open_tokens(path: Path, tokenizer_sha256: str | None = None, verify: bool = 
     file once to check every id and the ids' checksum. `tokenizer_sha256`: the tokenizer that the
     reader has (`Tokenizer.sha256`). Raises UserError.
     """
-    version, width, count, vocab_size, tokenizer, payload = _read_header(path)
-    if version != VERSION:
-        raise _bad(path, f"layout version is {version}, this program reads {VERSION}")
-    if width != _width(vocab_size):
-        raise _bad(path, f"{width} bytes per id, {_width(vocab_size)} go with {vocab_size} ids")
-    expected, size = HEADER_SIZE + count * width, path.stat().st_size
-    if size != expected:
-        raise _bad(path, f"the file has {size} bytes, its header says {expected}")
-    if tokenizer_sha256 not in (None, tokenizer):
-        raise _bad(path, f"made by tokenizer {tokenizer[:12]}, not {str(tokenizer_sha256)[:12]}")
-    tokens = np.memmap(path, f"<u{width}", "r", HEADER_SIZE, (count,))
-    if verify:
-        _verify(path, tokens, vocab_size, payload)
-    return TokenFile(tokens, vocab_size, tokenizer, payload)
+    try:
+        header = _read_header(path)
+        _check_header(header, path.stat().st_size, tokenizer_sha256)
+        tokens = np.memmap(path, f"<u{header.width}", "r", HEADER_SIZE, (header.count,))
+        if verify:
+            _verify(tokens, header)
+    except ValueError as error:
+        raise UserError(f"bad token file ({error}), {path}, {AGAIN}") from None
+    return TokenFile(tokens, header.vocab_size, header.tokenizer_sha256, header.sha256)
 
 
-def _read_header(path: Path) -> tuple[int, int, int, int, str, str]:
+def _read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
-            header = file.read(HEADER_SIZE)
+            return Header.unpack(file.read(HEADER_SIZE))
     except FileNotFoundError:
         raise UserError(f"no tokens, {path}, run the tokenize stage") from None
-    if header[: len(MAGIC)] != MAGIC:
-        raise _bad(path, f"it starts with {header[: len(MAGIC)]!r}, not {MAGIC!r}")
-    if len(header) < HEADER_SIZE:
-        raise _bad(path, f"the file has {len(header)} bytes, its header alone has {HEADER_SIZE}")
-    fields, checksum = header[: HEADER.size], header[HEADER.size :]
-    found = hashlib.sha256(fields).digest()
-    if found != checksum:
-        raise _bad(path, f"header checksum is {found.hex()[:12]}, not {checksum.hex()[:12]}")
-    _, version, width, count, vocab_size, tokenizer, payload = HEADER.unpack(fields)
-    return version, width, count, vocab_size, tokenizer.hex(), payload.hex()
 
 
-def _verify(path: Path, tokens: Tokens, vocab_size: int, payload: str) -> None:
+def _check_header(header: Header, size: int, tokenizer_sha256: str | None) -> None:
+    """Raise ValueError if the header does not fit this program, the file or the tokenizer."""
+    if header.version != VERSION:
+        raise ValueError(f"layout version is {header.version}, this program reads {VERSION}")
+    if header.width != (width := _width(header.vocab_size)):
+        raise ValueError(f"{header.width} bytes per id, {width} go with {header.vocab_size} ids")
+    if size != (expected := HEADER_SIZE + header.count * width):
+        raise ValueError(f"the file has {size} bytes, its header says {expected}")
+    if tokenizer_sha256 not in (None, header.tokenizer_sha256):
+        made, wanted = header.tokenizer_sha256[:12], str(tokenizer_sha256)[:12]
+        raise ValueError(f"made by tokenizer {made}, not {wanted}")
+
+
+def _verify(tokens: Tokens, header: Header) -> None:
+    """Raise ValueError if an id or the ids' checksum is wrong."""
     digest = hashlib.sha256()
     for start in range(0, len(tokens), SCAN):
         chunk = tokens[start : start + SCAN]
         digest.update(chunk.view(np.uint8).data)
-        if (largest := int(chunk.max())) >= vocab_size:
-            raise _bad(path, f"token id {largest} is beyond the vocabulary of {vocab_size}")
-    if digest.hexdigest() != payload:
-        raise _bad(path, f"checksum is {digest.hexdigest()[:12]}, not {payload[:12]}")
-
-
-def _bad(path: Path, reason: str) -> UserError:
-    return UserError(f"bad token file ({reason}), {path}, run the tokenize stage again")
+        if (largest := int(chunk.max())) >= header.vocab_size:
+            raise ValueError(f"token id {largest} is beyond the vocabulary of {header.vocab_size}")
+    if digest.hexdigest() != header.sha256:
+        raise ValueError(f"checksum is {digest.hexdigest()[:12]}, not {header.sha256[:12]}")
 
 
 def _width(vocab_size: int) -> int:
@@ -115,8 +144,7 @@ class TokenWriter:
     """
 
     def __init__(self, path: Path, vocab_size: int, tokenizer_sha256: str) -> None:
-        self._path, self._vocab_size = path, vocab_size
-        self._tokenizer = bytes.fromhex(tokenizer_sha256)
+        self._path, self._vocab_size, self._tokenizer = path, vocab_size, tokenizer_sha256
         self._dtype = np.dtype(f"<u{_width(vocab_size)}")
         self._digest, self._count = hashlib.sha256(), 0
 
@@ -165,17 +193,10 @@ class TokenWriter:
     def _finish(self) -> None:
         if not self._count:
             raise UserError(f"no token to write, {self._path.name}, use a larger corpus")
-        fields = HEADER.pack(
-            MAGIC,
-            VERSION,
-            self._dtype.itemsize,
-            self._count,
-            self._vocab_size,
-            self._tokenizer,
-            self._digest.digest(),
-        )
+        width, tokenizer = self._dtype.itemsize, self._tokenizer
+        header = Header(width, self._count, self._vocab_size, tokenizer, self.sha256)
         self._file.seek(0)
-        self._file.write(fields + hashlib.sha256(fields).digest())
+        self._file.write(header.pack())
         self._file.flush()
         os.fsync(self._file.fileno())
 

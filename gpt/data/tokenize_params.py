@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from gpt.common.params import Section, Seed
-from gpt.data.metadata import Split
+from gpt.data.fields import Split, ValFraction
 from gpt.tokenizer.tokenizer import Kind
 
 
@@ -15,5 +15,5 @@ class TokenizeParams(Section):
     kind: Kind
     vocab_size: Annotated[int, Field(ge=256, le=2**24)]  # of 'bpe', without the end-of-text id
     split: Split
-    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    val_fraction: ValFraction
     seed: Seed

@@ -9,7 +9,8 @@ import tokenizers
 
 from gpt.common.errors import UserError
 from gpt.common.files import write_json, write_text
-from gpt.tokenizer.tokenizer import CHAR_OF_BYTE, END_OF_TEXT, Tokenizer, spelled_bytes
+from gpt.tokenizer.alphabet import CHAR_OF_BYTE, spelled_bytes
+from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
 VOCAB, MERGES = "vocab.json", "merges.txt"

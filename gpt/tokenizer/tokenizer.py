@@ -1,11 +1,9 @@
 """Text to token ids and back: GPT-2's vocabulary, a trained byte-level BPE, or characters."""
 
 import base64
-import codecs
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import requests
 import tiktoken
-import tokenizers
 
 from gpt.common.errors import UserError
 from gpt.common.files import write_text
+from gpt.tokenizer.bpe import learn_tokens
+from gpt.tokenizer.pieces import PATTERN, safe_pieces
 
 Kind = Literal["gpt2", "bpe", "char"]
 Ids = Sequence[int] | npt.NDArray[np.integer]
@@ -27,26 +26,8 @@ END_OF_TEXT = "<|endoftext|>"
 VOCABULARY = "vocabulary.json"  # the file's name wherever a folder holds one
 VERSION = 1
 
-# GPT-2's split of text into words, runs of digits, of other signs and of white space
-# (Radford et al. 2019, section 2.2; `encoder.py` of the release), in possessive form for speed.
-PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
 # Of `Tokenizer.tokens` as the `sha256` of the vocabulary's file counts them.
 GPT2_SHA256 = "b64e6d7ce41b320fac3330750a043bb916270ecdb9791f037e08466dc4fe7d38"
-
-PIECE = 1 << 18  # characters encoded at once; tiktoken's regex overflows at a million white spaces
-LONGEST_WORD = 1024  # in training, in bytes: the time to learn from a word grows as its square
-
-# What `\s` is in PATTERN. Python's own `\s` holds U+001C to U+001F on top.
-_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_CUT = re.compile(rf"[^{_SPACE}](?=[{_SPACE}])|(?=[{_SPACE}][^{_SPACE}])")
-
-_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_HIDDEN = [byte for byte in range(256) if byte not in _PRINTABLE]
-# GPT-2's spelling of bytes as visible characters, in the order of GPT-2's first 256 ids.
-CHAR_OF_BYTE = {byte: chr(byte) for byte in _PRINTABLE} | {
-    byte: chr(256 + index) for index, byte in enumerate(_HIDDEN)
-}
-BYTE_OF_CHAR = {char: byte for byte, char in CHAR_OF_BYTE.items()}
 
 
 @dataclass(frozen=True)
@@ -88,30 +69,8 @@ class Tokenizer:
 
     @classmethod
     def train_bpe(cls, texts: Iterable[str], vocab_size: int) -> "Tokenizer":
-        """Byte-level BPE (Sennrich et al. 2016) of `vocab_size` tokens, end of text not counted.
-
-        The same texts give the same tokens, whatever the number of threads. Fewer tokens come
-        back where no pair of neighbours is left that occurs twice. `vocab_size` is at least 256.
-        """
-        if vocab_size < 256:
-            raise ValueError(f"vocab_size is {vocab_size}, the 256 bytes alone need 256")
-        model = tokenizers.Tokenizer(tokenizers.models.BPE())
-        model.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
-            [
-                tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
-                tokenizers.pre_tokenizers.FixedLength(LONGEST_WORD),
-            ]
-        )
-        trainer = tokenizers.trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            min_frequency=2,
-            initial_alphabet=list(BYTE_OF_CHAR),
-            show_progress=False,
-        )
-        pieces = (piece for text in texts for piece in safe_pieces([text]))
-        model.train_from_iterator(pieces, trainer)
-        vocabulary = model.get_vocab()
-        return cls("bpe", tuple(map(spelled_bytes, sorted(vocabulary, key=vocabulary.__getitem__))))
+        """Byte-level BPE trained by `learn_tokens`; `vocab_size` does not count the end of text."""
+        return cls("bpe", learn_tokens(texts, vocab_size))
 
     @classmethod
     def from_characters(cls, characters: Iterable[str]) -> "Tokenizer":
@@ -241,39 +200,6 @@ class Tokenizer:
             raise ValueError(f"token id {wrong[0]} is not from 0 to {self.end_of_text}")
         tokens, end = self.tokens, self.end_of_text
         return b"".join(end_of_text if i == end else tokens[i] for i in values.tolist())
-
-
-def spelled_bytes(spelling: str) -> bytes:
-    """The bytes of a token in GPT-2's spelling. Raises KeyError on a character that spells none."""
-    return bytes(BYTE_OF_CHAR[char] for char in spelling)
-
-
-def utf8_blocks(data: bytes, size: int = 1 << 20) -> Iterator[str]:
-    """Decode UTF-8 piecemeal, so that a huge document never lies in memory as text too."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    view = memoryview(data)
-    for start in range(0, len(data), size):
-        yield decoder.decode(view[start : start + size], final=start + size >= len(data))
-
-
-def safe_pieces(blocks: Iterable[str], size: int = PIECE) -> Iterator[str]:
-    """Cut a text, given in blocks, where the ids of the pieces are the ids of the whole.
-
-    No match of PATTERN crosses the start of white space, nor the gap before the last white space
-    of a run that a word follows (that one may join the word). Pieces have `size` characters or
-    the fewest more that end at such a place, so that only a word can be longer than that.
-    """
-    buffer, searched = "", size
-    for block in blocks:
-        buffer += block
-        start = 0
-        while (match := _CUT.search(buffer, searched)) is not None:
-            yield buffer[start : match.end()]
-            start, searched = match.end(), match.end() + size
-        # The last character is judged again once it is known what follows it.
-        buffer, searched = buffer[start:], max(searched, len(buffer) - 1) - start
-    if buffer:
-        yield buffer
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:

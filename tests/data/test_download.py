@@ -18,8 +18,9 @@ import pytest
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import only_here
 from gpt.common.params import read_yaml
-from gpt.data import fetch as fetching
-from gpt.data.fetch import ATTEMPTS, fetch
+from gpt.data import http_download
+from gpt.data.fetch import fetch
+from gpt.data.http_download import ATTEMPTS
 from gpt.data.raw import open_raw
 from stages.download import main
 
@@ -46,6 +47,9 @@ class Site:
     length: bool = True
     headers: dict[str, str] = field(default_factory=dict)
     seen: list[dict[str, str]] = field(default_factory=list)  # headers of the requests
+    holds_errors: bool = False  # the body of an error comes no sooner than the second request
+    second: threading.Event = field(default_factory=threading.Event)
+    was_left: bool = False  # before the body of an error
 
     def asked_ranges(self) -> list[str | None]:
         return [headers.get("Range") for headers in self.seen]
@@ -59,6 +63,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site = cast(Any, self.server).site
         site.seen.append(dict(self.headers))
+        if len(site.seen) == 2:
+            site.second.set()
         status, etag, cut = _next(site.statuses), _next(site.etags), _next(site.cuts)
         body, span = self._part(site, etag) if status == 200 else (b"no", None)
         if body is None:
@@ -74,6 +80,8 @@ class Handler(BaseHTTPRequestHandler):
         if site.length:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if site.holds_errors and status != 200:
+            site.was_left = site.second.wait(3)
         self.wfile.write(body[:cut])
 
     def _part(self, site: Site, etag: str) -> tuple[bytes | None, str | None]:
@@ -94,8 +102,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(fetching, "BACKOFF_SECONDS", 0.0)
-    monkeypatch.setattr(fetching, "CHUNK", CHUNK)
+    monkeypatch.setattr(http_download, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(http_download, "CHUNK", CHUNK)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         site = Site(f"http://127.0.0.1:{server.server_address[1]}/text.txt")
@@ -169,6 +177,39 @@ def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path, status: int) -
     with pytest.raises(UserError, match=f"after {ATTEMPTS} attempts, .*, HTTP {status} "):
         get(site, tmp_path / "other")
     assert len(site.seen) == ATTEMPTS
+
+
+def test_failures_of_all_kinds_count_together(site: Site, tmp_path: Path) -> None:
+    site.statuses, site.cuts = [503, 200, 503, 200], [HALF, HALF, 0]
+    with pytest.raises(UserError, match=f"after {ATTEMPTS} attempts, .* go on from byte {HALF}"):
+        get(site, tmp_path)
+    assert len(site.seen) == ATTEMPTS
+
+
+@pytest.mark.parametrize(("asked", "slept"), [("7", 7.0), ("99999", 120.0), ("0", 0.5)])
+def test_a_busy_server_says_when(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, slept: float
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", naps.append)
+    monkeypatch.setattr(http_download, "BACKOFF_SECONDS", 0.25)
+    site.statuses, site.headers = [503, 503, 200], {"Retry-After": asked}
+    assert is_whole(get(site, tmp_path), tmp_path)
+    assert naps[-1] == slept
+
+
+@pytest.mark.parametrize("asked", ["soon", "9" * 5000])
+def test_a_busy_server_that_says_nonsense(site: Site, tmp_path: Path, asked: str) -> None:
+    site.statuses, site.headers = [503, 200], {"Retry-After": asked}
+    with pytest.raises(UserError, match=f"^cannot download, {site.url}, "):
+        get(site, tmp_path)
+
+
+def test_the_body_of_an_error_is_not_read(site: Site, tmp_path: Path) -> None:
+    """It may have no end."""
+    site.statuses, site.holds_errors = [503, 200], True
+    assert is_whole(get(site, tmp_path), tmp_path)
+    assert site.was_left
 
 
 # Resumed downloads

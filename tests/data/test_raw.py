@@ -177,6 +177,12 @@ def test_a_provenance_of_wrong_types_is_refused(raw: Path, key: str) -> None:
         open_raw(raw)
 
 
+def test_an_unknown_source_is_refused(raw: Path) -> None:
+    change_provenance(raw, source="elsewhere")
+    with pytest.raises(UserError, match="source is 'elsewhere', not one of stories, url, path"):
+        open_raw(raw)
+
+
 def test_the_same_documents_make_the_same_bytes(raw: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     write_raw(again, iter(TEXTS), ORIGIN)

@@ -13,35 +13,18 @@ from pyarrow import parquet
 
 from gpt.common.errors import UserError
 from gpt.data import sources
-from gpt.data.download_params import DownloadParams
 from gpt.data.raw import open_raw, write_raw
 from gpt.data.sources import open_corpus
 from gpt.stories.grammar import generate
+from tests.support.corpora import download_params
 
 REPOSITORY = Path(__file__).parents[2]
 SHAKESPEARE = REPOSITORY.parent / "shared" / "data" / "tinyshakespeare.txt"
 
 
-def params(**changes: Any) -> DownloadParams:
-    default: dict[str, Any] = {
-        "source": "path",
-        "seed": 1,
-        "stories_bytes": 3000,
-        "url": None,
-        "sha256": None,
-        "path": None,
-        "licence": None,
-        "text_field": "text",
-        "separator": None,
-        "max_bytes": 10**9,
-        "timeout_seconds": 5.0,
-    }
-    return DownloadParams(**(default | changes))
-
-
 def read(path: Path | str, **changes: Any) -> list[bytes]:
     """The documents at a path."""
-    corpus = open_corpus(params(path=str(path), **changes), Path("unused"))
+    corpus = open_corpus(download_params(path=str(path), **changes), Path("unused"))
     return [bytes(document) for document in corpus.documents]
 
 
@@ -60,7 +43,7 @@ def put_parquet(path: Path, values: pa.Array, name: str = "text") -> Path:
 
 
 def test_stories_are_those_of_the_generator() -> None:
-    corpus = open_corpus(params(source="stories", seed=3), Path("unused"))
+    corpus = open_corpus(download_params(source="stories", seed=3), Path("unused"))
     expected = [story.text.encode() for story in generate(3, 3000)]
     assert list(corpus.documents) == expected
     assert len(expected) > 1
@@ -118,7 +101,7 @@ def test_the_offset_of_a_nul(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_memory_does_not_grow_with_a_txt(tmp_path: Path) -> None:
     file = put(tmp_path / "a.txt", b"some words " * 3_000_000)
     for separator in (None, "words some"):
-        asked = params(path=str(file), separator=separator)
+        asked = download_params(path=str(file), separator=separator)
         tracemalloc.start()
         try:
             documents = open_corpus(asked, Path("unused")).documents
@@ -135,7 +118,7 @@ def test_memory_does_not_grow_with_a_txt(tmp_path: Path) -> None:
 def test_shakespeare_comes_through_unchanged(tmp_path: Path) -> None:
     if not SHAKESPEARE.is_file():
         pytest.skip(f"{SHAKESPEARE} is not there")
-    corpus = open_corpus(params(path=str(SHAKESPEARE)), Path("unused"))
+    corpus = open_corpus(download_params(path=str(SHAKESPEARE)), Path("unused"))
     write_raw(tmp_path / "raw", corpus.documents, corpus.provenance)
     raw = open_raw(tmp_path / "raw")
     assert len(raw) == 1
@@ -308,5 +291,5 @@ def test_paths_are_relative_to_the_current_folder_and_home(
 
 def test_the_provenance_of_a_path_does_not_hold_the_path(tmp_path: Path) -> None:
     file = put(tmp_path / "a.txt", b"1")
-    corpus = open_corpus(params(path=str(file), licence="CC-BY-4.0"), Path("unused"))
+    corpus = open_corpus(download_params(path=str(file), licence="CC-BY-4.0"), Path("unused"))
     assert corpus.provenance == {"source": "path", "licence": "CC-BY-4.0", "url": None}

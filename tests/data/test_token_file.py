@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gpt.common.errors import UserError
-from gpt.data.token_file import HEADER, HEADER_SIZE, TokenWriter, document_spans, open_tokens
+from gpt.data.token_file import HEADER_SIZE, TokenWriter, document_spans, open_tokens
+from tests.support.tokens import rewrite_header
 
 TOKENIZER = hashlib.sha256(b"tokenizer").hexdigest()
 IDS = np.array([3, 0, 65535, 7, 7, 1], np.uint32)
@@ -19,15 +20,6 @@ def write(path: Path, ids: np.ndarray = IDS, vocab_size: int = 65536) -> Path:
         for part in np.array_split(ids, 3):
             writer.append(part)
     return path
-
-
-def rewrite_header(path: Path, **changes: int) -> None:
-    """Change fields of the header and make its checksum fit again."""
-    names = ("magic", "version", "width", "count", "vocab_size", "tokenizer", "payload")
-    data = path.read_bytes()
-    fields = dict(zip(names, HEADER.unpack(data[: HEADER.size]), strict=True))
-    header = HEADER.pack(*(fields | changes).values())
-    path.write_bytes(header + hashlib.sha256(header).digest() + data[HEADER_SIZE:])
 
 
 @pytest.mark.parametrize(("vocab_size", "width"), [(65536, 2), (65537, 4)])
@@ -59,7 +51,7 @@ def test_equal_ids_give_equal_files(tmp_path: Path) -> None:
     assert writer.sha256 == open_tokens(whole).sha256
 
 
-def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
+def test_a_flipped_bit_anywhere_is_detected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.bin", np.arange(9), vocab_size=300)
     whole = path.read_bytes()
     for position in range(len(whole)):
@@ -82,21 +74,21 @@ def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("verify", [True, False])
-def test_a_wrong_size_is_noticed(tmp_path: Path, size: int, reason: str, verify: bool) -> None:
+def test_a_wrong_size_is_detected(tmp_path: Path, size: int, reason: str, verify: bool) -> None:
     path = write(tmp_path / "a.bin")
     path.write_bytes(path.read_bytes().ljust(size, b"\0")[:size])
     with pytest.raises(UserError, match=f"^bad token file .*{reason}.*, run the tokenize stage"):
         open_tokens(path, verify=verify)
 
 
-def test_an_id_beyond_the_vocabulary_is_noticed(tmp_path: Path) -> None:
+def test_an_id_beyond_the_vocabulary_is_detected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.bin")
     rewrite_header(path, vocab_size=65535)
     with pytest.raises(UserError, match="token id 65535 is beyond the vocabulary of 65535"):
         open_tokens(path)
 
 
-def test_a_flipped_bit_is_noticed_only_if_verified(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_detected_only_if_verified(tmp_path: Path) -> None:
     path = write(tmp_path / "a.bin")
     data = bytearray(path.read_bytes())
     data[HEADER_SIZE] ^= 1
@@ -106,13 +98,13 @@ def test_a_flipped_bit_is_noticed_only_if_verified(tmp_path: Path) -> None:
     assert open_tokens(path, verify=False).tokens[0] == IDS[0] ^ 1
 
 
-def test_another_tokenizer_is_noticed(tmp_path: Path) -> None:
+def test_another_tokenizer_is_detected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.bin")
     with pytest.raises(UserError, match=f"by tokenizer {TOKENIZER[:12]}, not 000000000000"):
         open_tokens(path, "0" * 64)
 
 
-def test_another_layout_is_noticed(tmp_path: Path) -> None:
+def test_another_layout_is_detected(tmp_path: Path) -> None:
     path = write(tmp_path / "a.bin")
     rewrite_header(path, version=2)
     with pytest.raises(UserError, match="layout version is 2, this program reads 1"):

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from gpt.common.errors import UserError
 from gpt.common.files import sha256_file
 from gpt.data.encode import encode_documents
+from gpt.data.metadata import METADATA, Metadata
 from gpt.data.raw import open_raw, write_raw
 from gpt.data.split import Side, split_by_document, split_by_position, split_raw
 from gpt.data.token_file import document_spans, open_tokens
@@ -146,16 +147,16 @@ def test_the_files_hold_the_split_text(tmp_path: Path, kind: str, split: str) ->
         file = open_tokens(out / f"{name}.bin", tokenizer.sha256)
         spans = document_spans(file.tokens, tokenizer.end_of_text)
         assert [tokenizer.decode(file.tokens[a:b]) for a, b in spans] == texts(side)
-        assert metadata[name] == {
+        assert getattr(metadata, name).model_dump() == {
             "tokens": len(file),
             "documents": len(side),
             "bytes": len("".join(texts(side)).encode()),
             "sha256": file.sha256,
         }
-    assert json.loads((out / "metadata.json").read_text()) == metadata
-    assert metadata["raw_sha256"] == open_raw(tmp_path / "raw").provenance["sha256"]
-    assert (metadata["kind"], metadata["source"], metadata["split"]) == (kind, "path", split)
-    assert metadata["vocab_size"] == tokenizer.vocab_size == file.vocab_size
+    assert Metadata.load(out / METADATA) == metadata
+    assert metadata.raw_sha256 == open_raw(tmp_path / "raw").provenance["sha256"]
+    assert (metadata.kind, metadata.source, metadata.split) == (kind, "path", split)
+    assert metadata.vocab_size == tokenizer.vocab_size == file.vocab_size
 
 
 def test_bpe_learns_from_the_training_text_alone(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_bpe_learns_from_the_training_text_alone(tmp_path: Path) -> None:
 
 def test_char_knows_the_whole_corpus(tmp_path: Path) -> None:
     chosen = params(kind="char", split="position")
-    assert tokenize(raw(tmp_path, ["ab" * 20 + "漢"]), tmp_path / "o", chosen, 1)["vocab_size"] == 4
+    assert tokenize(raw(tmp_path, ["ab" * 20 + "漢"]), tmp_path / "o", chosen, 1).vocab_size == 4
 
 
 def test_the_same_bytes_every_time_for_any_number_of_workers(
@@ -250,8 +251,8 @@ def test_tiny_shakespeare_has_the_published_counts(
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
     source = raw(tmp_path, [SHAKESPEARE.read_text(encoding="utf-8")])
     found = tokenize(source, tmp_path / "o", params(kind=kind, split="position"), 2)
-    assert (found["train"]["tokens"], found["val"]["tokens"]) == (train, val)
-    assert found["vocab_size"] == ids
+    assert (found.train.tokens, found.val.tokens) == (train, val)
+    assert found.vocab_size == ids
 
 
 def test_a_failing_stage_says_one_line_and_leaves_nothing(tmp_path: Path) -> None:

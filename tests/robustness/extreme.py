@@ -18,10 +18,10 @@ from gpt.data.token_file import open_tokens
 from gpt.plan.params import load_params
 from gpt.weights.model_folder import load_model, signed
 from gpt.weights.tensor_files import open_checkpoint
-from tests.data.test_token_file import rewrite_header
 from tests.robustness.fuzzing import outcome
 from tests.robustness.surfaces import copy_of, made, write_tokens
 from tests.support.imports import ROOT
+from tests.support.tokens import rewrite_header
 
 SPARE = 1 << 30  # bytes of address space beyond those that the libraries take
 

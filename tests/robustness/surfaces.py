@@ -34,9 +34,9 @@ from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
 from gpt.weights.model_folder import load_model, load_provenance, load_tokenizer, save_model, signed
 from stages.eval import load_metadata
-from tests.data.test_token_file import rewrite_header
 from tests.robustness.fuzzing import ODD_VALUES, Damage, Edit, Surface, damages, edits, outcome
 from tests.support.imports import ROOT
+from tests.support.tokens import rewrite_header
 
 SMALL = GPTConfig(vocab_size=300, block_size=4, n_layer=1, n_head=2, n_embd=4)
 TALE = "The king's men said: 'we'll go' — naïve, 漢字 and 🙂🙂.\n\n\tThey'd gone.  <|endoftext|>"

@@ -14,9 +14,9 @@ from gpt.common.errors import run_stage
 from gpt.common.params import read_yaml
 from gpt.plan.presets import overlay
 from gpt.tokenizer.tokenizer import Tokenizer
-from tests.data.test_token_file import rewrite_header
 from tests.support.imports import ROOT
 from tests.support.project import stage_arguments
+from tests.support.tokens import rewrite_header
 
 Change = Callable[[Path, dict[str, Any]], None]
 

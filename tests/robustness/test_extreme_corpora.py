@@ -19,7 +19,7 @@ from gpt.data.sources import open_corpus
 from gpt.data.encode import encode_documents
 from gpt.data.raw import open_raw, write_raw
 from gpt.tokenizer.tokenizer import Tokenizer
-from tests.data.test_sources import params
+from tests.support.corpora import download_params
 
 file, folder, kind, separator = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 if kind == "bpe":
@@ -27,7 +27,7 @@ if kind == "bpe":
 else:
     tokenizer = Tokenizer.from_characters("abx \\n")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-corpus = open_corpus(params(path=str(file), separator=separator or None), folder)
+corpus = open_corpus(download_params(path=str(file), separator=separator or None), folder)
 write_raw(folder / "raw", corpus.documents, corpus.provenance)
 raw = open_raw(folder / "raw")
 encoded, tokens, text = hashlib.sha256(), 0, hashlib.sha256()

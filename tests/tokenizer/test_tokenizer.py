@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt.common.errors import UserError
-from gpt.tokenizer.tokenizer import _SPACE, Tokenizer, safe_pieces, utf8_blocks
+from gpt.tokenizer.pieces import SPACE, safe_pieces, utf8_blocks
+from gpt.tokenizer.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT.parent / "shared" / "data" / "tiktoken_cache"
@@ -159,7 +160,7 @@ def test_space_is_what_the_pattern_takes_for_space() -> None:
     seen = tiktoken.Encoding("space", pat_str=r"\s", mergeable_ranks=ranks, special_tokens={})
     text = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
     found = bytes(seen.encode_ordinary(text)).decode()
-    assert "".join(re.findall(f"[{_SPACE}]", text)) == found
+    assert "".join(re.findall(f"[{SPACE}]", text)) == found
 
 
 @pytest.mark.parametrize(
