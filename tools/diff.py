@@ -1,29 +1,32 @@
-"""Did it help? Compare runs of two revisions with statistics: python -m tools.diff [A] [B]"""
+"""Compare runs of two revisions, with statistics: python -m tools.diff [A] [B]"""
 
 import argparse
+from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.report.comparison_text import report
-from gpt.report.runs import WORKSPACE, open_project, other_seeds, side
+from gpt.report.project import WORKSPACE, open_project
+from gpt.report.runs import other_seeds, side
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print what differs between A and B and whether B is better."""
-    args = parse_args()
-    with closing(open_project()) as repo:
+    args = parse_args(arguments)
+    with closing(open_project(Path())) as repo:
         a, b = side(repo, args.a), side(repo, args.b)
         more_a = other_seeds(repo, a[0], b) if len(a) == 1 else []
         more_b = other_seeds(repo, b[0], a) if len(b) == 1 else []
         print(report(a, b, more_a, more_b))
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.diff", description=__doc__)
     told = "branch, tag, commit, experiment or workspace; several seeds with spaces between them"
     parser.add_argument("a", nargs="?", default="HEAD", help=told)
     parser.add_argument("b", nargs="?", default=WORKSPACE, help=told)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,19 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises UserError naming the file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"missing file, {path}, check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"not valid JSON, {path}, {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"not a JSON object, {path}, get the file again")
+    return value
+
+
 def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table that DVC plots."""
     lines = ["\t".join(map(str, row)) for row in (columns, *rows)]

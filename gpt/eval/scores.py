@@ -15,7 +15,7 @@ from gpt.config import GPTConfig, ModelConfig
 from gpt.data.counts import Counts, token_counts
 from gpt.data.token_file import document_spans
 from gpt.eval.baselines import perplexity
-from gpt.eval.documents import standard_error
+from gpt.eval.documents import FEWEST, standard_error
 from gpt.eval.ngrams import bigram_losses, uniform_loss, unigram_losses
 from gpt.eval.params import EvalParams
 from gpt.language_model import LanguageModel
@@ -24,7 +24,6 @@ from gpt.model import GPT
 from gpt.stories import grammar
 from gpt.tokenizer.tokenizer import Tokenizer
 
-FEWEST = 20  # fewer documents say nothing about their spread
 PIECE = 1000  # bytes
 
 

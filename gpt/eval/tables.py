@@ -3,7 +3,6 @@
 All losses are in nats. N: tokens of the split.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt.common.files import write_tsv
+from gpt.eval import documents
 from gpt.eval.scores import Scored
 from gpt.loss import Losses
 
@@ -19,8 +19,7 @@ Row = tuple[str | int, ...]
 
 def write_tables(folder: Path, scored: Scored, baselines: Sequence[tuple[str, float]]) -> None:
     """Fill `folder` with documents, loss by position and by frequency, and the baselines."""
-    columns = ("document", "bytes", "tokens", "nats")
-    write_tsv(folder / "documents.tsv", columns, document_rows(scored))
+    documents.write_documents(folder, document_rows(scored))
     write_tsv(folder / "position.tsv", ("position", "loss", "tokens"), position_rows(scored))
     columns = ("frequency", "loss", "unigram", "share")
     write_tsv(folder / "frequency.tsv", columns, frequency_rows(scored))
@@ -28,14 +27,11 @@ def write_tables(folder: Path, scored: Scored, baselines: Sequence[tuple[str, fl
     write_tsv(folder / "baselines.tsv", ("what", "loss"), rows)
 
 
-def document_rows(scored: Scored) -> list[Row]:
-    """Fingerprint, bytes, tokens and loss of each text that runs are compared on, in order."""
+def document_rows(scored: Scored) -> list[documents.Row]:
+    """A row for each text that runs are compared on, in order."""
     tokens = np.bincount(scored.owners, minlength=len(scored.units))
     nats = np.bincount(scored.owners, weights=scored.losses, minlength=len(scored.units))
-    return [
-        (hashlib.sha256(text).hexdigest()[:16], len(text), int(size), number(loss))
-        for text, size, loss in zip(scored.units, tokens, nats, strict=True)
-    ]
+    return documents.document_rows(scored.units, tokens, nats)
 
 
 def position_rows(scored: Scored) -> list[Row]:

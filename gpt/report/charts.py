@@ -21,7 +21,7 @@ IMPLEMENTATIONS = {
 }
 
 
-def ladder_rows(metrics: Mapping[str, float]) -> list[Row]:
+def baseline_rows(metrics: Mapping[str, float]) -> list[Row]:
     """The losses of eval.json that are there, the largest first."""
     rows: list[Row] = []
     for key, name in LADDER.items():
@@ -34,8 +34,8 @@ def ladder_rows(metrics: Mapping[str, float]) -> list[Row]:
     return sorted(rows, key=lambda row: -float(row["loss"]))
 
 
-def ladder(rows: Sequence[Row]) -> Spec:
-    """Bars from the worst guess to the best, the model among them with its standard error."""
+def baselines(rows: Sequence[Row]) -> Spec:
+    """Bars from the worst baseline to the best, and the model with its standard error."""
     largest = max(float(row["loss"]) for row in rows)
     y = alt.Y("who:N", sort=None, title=None)
     base = alt.Chart(values(rows)).encode(y=y)
@@ -80,7 +80,7 @@ def loss_curves(training: Sequence[Row], validation: Sequence[Row], floor: float
     return finish(alt.layer(*layers), f"Loss by step{end}{entropy}", 320)
 
 
-def line(rows: Sequence[Row], x: str, y: str, title: str, told: str, height: int = 150) -> Spec:
+def line(rows: Sequence[Row], x: str, y: str, title: str, told: str) -> Spec:
     """One curve."""
     chart = alt.Chart(values(rows)).mark_line()
     encoded = chart.encode(
@@ -88,7 +88,7 @@ def line(rows: Sequence[Row], x: str, y: str, title: str, told: str, height: int
         alt.Y(f"{y}:Q", title=title, axis=alt.Axis(tickCount=4, format="~r")),
         tooltip=[f"{x}:Q", alt.Tooltip(f"{y}:Q", format=".4g")],
     )
-    return finish(encoded, told, height)
+    return finish(encoded, told, 150)
 
 
 def position(rows: Sequence[Row]) -> Spec:
@@ -136,7 +136,7 @@ def frequency(rows: Sequence[Row]) -> Spec:
     return finish(encoded, "Loss by how often a token is in the training split", HEIGHT)
 
 
-def xray(rows: Sequence[Row]) -> Spec:
+def error_by_layer(rows: Sequence[Row]) -> Spec:
     """Correct decimal digits after each layer, for each implementation and precision."""
     long = [
         {"layer": row["layer"], "who": name, "precision": word, "digits": row[f"{key}_{short}"]}
@@ -166,25 +166,25 @@ def xray(rows: Sequence[Row]) -> Spec:
     return finish(alt.layer(squares, rings, ours.mark_line(), words), told, HEIGHT)
 
 
-def sabotage(rows: Sequence[Row]) -> Spec:
-    """Each fault as a tick, placed by how many times its limit the noticing check was off."""
-    shown = [row for row in rows if row["noticed"] and isinstance(row["loudness"], float)]
+def mutants(rows: Sequence[Row]) -> Spec:
+    """Each mutant killed as a tick, placed by how many times its limit the killing check was."""
+    shown = [row for row in rows if row["killed"] and isinstance(row["magnitude"], float)]
     chart = alt.Chart(values(shown)).mark_tick(thickness=2)
     encoded = chart.encode(
         alt.X(
-            "loudness:Q",
+            "magnitude:Q",
             title="times the limit",
             scale=alt.Scale(type="log"),
             axis=alt.Axis(format="~s", tickCount=6),
         ),
         alt.Y("link:N", title=None, sort=None),
-        tooltip=["fault:N", "check:N", alt.Tooltip("loudness:Q", format=".2g")],
+        tooltip=["mutant:N", "check:N", alt.Tooltip("magnitude:Q", format=".2g")],
     )
     links = len({row["link"] for row in shown})
-    return finish(encoded, f"How far past its limit each of {len(shown)} faults went", 34 * links)
+    return finish(encoded, f"How far past its limit each of {len(shown)} mutants went", 34 * links)
 
 
-def network(rows: Sequence[Row], quantity: str) -> dict[str, Spec]:
+def diagnostics(rows: Sequence[Row], quantity: str) -> dict[str, Spec]:
     """A chart for each column of numbers over the steps, a line for each part of the network.
 
     Without steps, all columns over the layers in one chart.

@@ -1,43 +1,23 @@
-"""Whether one run is better than another: a paired difference, its interval, and a verdict.
+"""The difference of two runs' losses, paired by document, and its interval.
 
 Two runs are compared on the same documents, so that what is hard for both cancels out. The loss of
 a run is a ratio, all nats over all tokens. n: documents.
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt.common.errors import UserError
+from gpt.eval.documents import FEWEST, Documents, Floats, Integers, bootstrap
 
-Floats = NDArray[np.float64]
-
-COLUMNS = ("document", "bytes", "tokens", "nats")
-FEWEST = 20  # as in gpt.eval.scores, which needs torch
-DRAWS = 10_000
+DRAWS, SEED = 10_000, 1  # of the bootstrap
 
 
 class NotComparable(Exception):
-    """Why the losses of two runs cannot be set side by side."""
-
-
-@dataclass(frozen=True)
-class Documents:
-    """The loss of a run on each validation document. `keys` are hash and occurrence."""
-
-    keys: tuple[tuple[str, int], ...]
-    bytes: NDArray[np.int64]  # (n,)
-    tokens: NDArray[np.int64]  # (n,), end of text included
-    nats: Floats  # (n,), summed over the document's tokens
-
-    @property
-    def loss(self) -> float:
-        """Nats per token."""
-        return float(self.nats.sum() / self.tokens.sum())
+    """Two runs whose losses cannot be set side by side; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +25,7 @@ class Pairs:
     """Runs on the same documents in the same order, in one unit."""
 
     unit: str
-    sizes: NDArray[np.int64]  # (n,), what the unit divides by
+    sizes: Integers  # (n,), what the unit divides by
     a: Floats  # (runs, n), summed losses
     b: Floats  # (runs, n)
     more_a: Floats  # (runs, n), other seeds of A, which tell how far a seed alone moves the loss
@@ -64,33 +44,6 @@ class Difference:
     low: float
     high: float
     seeds: bool  # whether the interval contains the chance of the seed
-
-
-def parse_documents(text: str, where: str) -> Documents:
-    """Read the table that eval writes. Raises UserError with the first line that is damaged."""
-    lines = text.split("\n")
-    if lines[0].split("\t") != list(COLUMNS):
-        raise UserError(f"line 1 is not {' '.join(COLUMNS)}, {where}, run make repro there")
-    if len(lines) < 3 or lines[-1]:
-        raise UserError(f"cut short in line {len(lines)}, {where}, run make repro there")
-    seen: Counter[str] = Counter()
-    keys, rows = [], []
-    for number, line in enumerate(lines[1:-1], start=2):
-        try:
-            name, *fields = line.split("\t")
-            size, tokens, nats = int(fields[0]), int(fields[1]), float(fields[2])
-            sound = len(fields) == 3 and len(name) == 16 and int(name, 16) >= 0
-            if not (sound and size >= 0 and tokens >= 0 and 0 <= nats < math.inf):
-                raise ValueError(line)
-        except (ValueError, IndexError):
-            raise UserError(f"line {number} is damaged, {where}, run make repro there") from None
-        keys.append((name, seen[name]))
-        seen[name] += 1
-        rows.append((size, tokens, nats))
-    sizes, counts, losses = zip(*rows, strict=True)
-    if not sum(counts):
-        raise UserError(f"no document has a token, {where}, run make repro there")
-    return Documents(tuple(keys), np.array(sizes), np.array(counts), np.array(losses))
 
 
 def pair(
@@ -124,7 +77,7 @@ def pair(
 
 
 def _order(run: Documents, first: Documents) -> NDArray[np.int64]:
-    """Where each document of `first` stands in `run`."""
+    """The place (n,) in `run` of each document of `first`."""
     place = {key: i for i, key in enumerate(run.keys)}
     return np.array([place[key] for key in first.keys], dtype=np.int64)
 
@@ -137,7 +90,8 @@ def difference(pairs: Pairs) -> Difference:
     documents (Welch 1947; the degrees of freedom are Satterthwaite's).
     """
     value = float(pairs.losses(pairs.b).mean() - pairs.losses(pairs.a).mean())
-    drawn = bootstrap(pairs.b.mean(axis=0) - pairs.a.mean(axis=0), pairs.sizes)
+    differences = pairs.b.mean(axis=0) - pairs.a.mean(axis=0)
+    drawn = bootstrap(differences, pairs.sizes, DRAWS, SEED)
     terms = _seed_terms(pairs)
     if not terms:
         low, high = np.percentile(drawn, [2.5, 97.5])
@@ -166,23 +120,6 @@ def seed_variance(pairs: Pairs, runs: Floats, more: Floats) -> tuple[float, int]
     """Variance of a side's loss over its seeds, with the degrees of freedom, if it has two."""
     losses = pairs.losses(np.concatenate((runs, more)))
     return (float(losses.var(ddof=1)), len(losses) - 1) if len(losses) > 1 else None
-
-
-def bootstrap(
-    differences: Floats, sizes: NDArray[np.int64], draws: int = DRAWS, seed: int = 1
-) -> Floats:
-    """Differences of the loss (draws,) on documents drawn with replacement, pairs together.
-
-    `differences` (n,) are summed over each document, `sizes` (n,) its tokens or bytes.
-    """
-    rng = np.random.Generator(np.random.PCG64(seed))
-    n = len(sizes)
-    out = np.empty(draws)
-    rows = max(1, 2**21 // n)  # at once, for the memory's sake
-    for i in range(0, draws, rows):
-        drawn = rng.integers(n, size=(min(rows, draws - i), n))
-        out[i : i + rows] = differences[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    return out
 
 
 def t_quantile(freedom: float) -> float:

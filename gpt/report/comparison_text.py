@@ -6,16 +6,20 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tabulate import tabulate
+
+from gpt.common.mappings import changed
+from gpt.eval.documents import Documents
+from gpt.report.code import changed_code
 from gpt.report.comparison import (
     Difference,
-    Documents,
     NotComparable,
     Pairs,
     difference,
     pair,
     seed_variance,
 )
-from gpt.report.runs import DOCUMENTS, PROVENANCE, Run, changed, same_losses
+from gpt.report.runs import DOCUMENTS, PROVENANCE, Run, same_losses
 
 SHOWN_FILES = 5
 MISSING = "-"  # in place of a value that a revision lacks
@@ -46,9 +50,8 @@ def names(side: Side) -> str:
 
 def block(label: str, rows: Sequence[Row]) -> list[str]:
     """Lines of aligned columns, the label before the first one."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    cells = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    return [f"{'' if i else label:<9} {line}".rstrip() for i, line in enumerate(cells)]
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
+    return [f"{'' if i else label:<9} {line}" for i, line in enumerate(table.splitlines())]
 
 
 def params_rows(a: Side, b: Side) -> list[Row]:
@@ -59,8 +62,9 @@ def params_rows(a: Side, b: Side) -> list[Row]:
 
 
 def code_rows(a: Side, b: Side) -> list[Row]:
-    """The code files that differ, the first of them by name."""
-    paths = changed(a[0].code, b[0].code)
+    """The code that differs, the first of it by name: files, and folders that cannot be opened."""
+    folders = a[0].folders | b[0].folders
+    paths = changed_code(a[0].code, b[0].code, folders)
     rest = len(paths) - SHOWN_FILES
     rows: list[Row] = [(path,) for path in paths[:SHOWN_FILES]]
     return [*rows, (f"and {rest} more",)] if rest > 0 else rows
@@ -122,12 +126,11 @@ def loss_lines(a: Side, b: Side, more_a: Side, more_b: Side) -> list[str]:
     except NotComparable as error:
         return [*notes, *block("verdict", [(f"cannot tell: {error}",)])]
     found = difference(pairs)
-    verdict = judge(found, pairs.unit, a, b)
     return [
         *block("loss", [(interval(found, pairs),)]),
         *block("seeds", seed_rows(pairs)),
         *notes,
-        *block("verdict", [(verdict,)]),
+        *block("verdict", [(verdict(found, pairs.unit, a, b),)]),
     ]
 
 
@@ -137,7 +140,7 @@ def documents(side: Side) -> list[Documents]:
 
 
 def why_not(a: Side, b: Side) -> str | None:
-    """What makes the losses no evidence, if anything does. Raises UserError."""
+    """The reason why the losses are no evidence, if there is one. Raises UserError."""
     for run in (*a, *b):
         if stale := run.stale():
             return (
@@ -160,7 +163,7 @@ def interval(found: Difference, pairs: Pairs) -> str:
 
 
 def seed_rows(pairs: Pairs) -> list[Row]:
-    """How far the seed moves the loss on each side, where it is known."""
+    """The deviation of the loss over the seeds of each side, where it is known."""
     rows: list[Row] = []
     for side, runs, more in (("A", pairs.a, pairs.more_a), ("B", pairs.b, pairs.more_b)):
         if known := seed_variance(pairs, runs, more):
@@ -170,7 +173,7 @@ def seed_rows(pairs: Pairs) -> list[Row]:
     return rows
 
 
-def judge(found: Difference, unit: str, a: Side, b: Side) -> str:
+def verdict(found: Difference, unit: str, a: Side, b: Side) -> str:
     """Better, worse or cannot tell, with the reason."""
     single = len(a) == len(b) == 1
     same = single and same_losses(a[0], b[0])
@@ -196,7 +199,7 @@ def judge(found: Difference, unit: str, a: Side, b: Side) -> str:
 
 
 def environment_notes(runs: Side) -> list[str]:
-    """Whether the runs come from one environment, as far as is known."""
+    """The differences between the runs' environments, as far as these are known."""
     unknown = [run.name for run in runs if run.environment is None]
     if unknown:
         return [f"the environment of {', '.join(unknown)} is unknown: no {PROVENANCE}"]

@@ -1,8 +1,7 @@
-"""The report: one HTML page, whole in one file, of what the pipeline recorded."""
+"""The report: one HTML page, whole in one file, of all that the pipeline recorded."""
 
 import base64
 import hashlib
-import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,15 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from gpt.common.mappings import flat
 from gpt.common.params import read_yaml
-from gpt.report import charts
-from gpt.report.inputs import (
-    Places,
-    Row,
-    ask_dvc,
-    read_lock,
-    read_object,
-    read_samples,
-    read_stages,
-    read_table,
-    revision,
-)
-from gpt.report.runs import flat
+from gpt.report import charts, formats
+from gpt.report.inputs import Places, Row, read_object, read_samples, read_table
+from gpt.report.project import changes_since_commit
+from gpt.report.stages import read_lock, read_stages
 
 TEMPLATE = Path(__file__).parent / "template"
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-PARITY = {  # the metrics of a stage of proof, its tables, its title
+PARITY = {  # by the metrics of a parity check: its tables, its title
     "verify_logits": ("verify", "The imported GPT-2"),
     "verify_export": ("verify_export", "The trained model, exported"),
 }
@@ -44,7 +34,8 @@ def render(places: Places) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "loss": loss, "figure": figure, "size": size}
+    for form in (formats.count, formats.loss, formats.figure, formats.size):
+        environment.filters[form.__name__] = form
     script = bundle()
     return environment.get_template("report.html").render(
         **facts,
@@ -63,7 +54,7 @@ def bundle() -> str:
 
 def collect(places: Places) -> dict[str, Any]:
     """Everything that the page shows, under the names of its template."""
-    folder = places.pipeline.resolve().parent
+    changes = changes_since_commit(places.pipeline.resolve().parent)
     evaluation = read_object(places.metrics / "eval.json")
     recorded = read_lock(places.pipeline).get("train", {}).get("params", {}).get("params.yaml", {})
     specs: dict[str, charts.Spec] = {}
@@ -71,30 +62,30 @@ def collect(places: Places) -> dict[str, Any]:
         "evaluation": evaluation,
         "train": read_object(places.metrics / "train.json"),
         "model": recorded.get("model"),
-        "ladder": ladder(evaluation, specs),
+        "baselines": baselines(evaluation, specs),
         "learning": learning(places, evaluation, specs),
         "where": losses_where(places.plots / "eval", specs),
         "samples": read_samples(places.samples / "eval.md"),
         "along": read_samples(places.samples / "train.md"),
         "parity": {name: parity(places, name, specs) for name in PARITY},
-        "network": network(places.plots / "network", specs),
-        "stages": read_stages(places.pipeline, ask_dvc(folder, "status")),
+        "diagnostics": diagnostics(places.plots / "diagnostics", specs),
+        "stages": read_stages(places.pipeline, changes.status),
         "provenance": read_object(places.model / "provenance.json"),
         "params": flat(read_yaml(places.params)) if places.params.exists() else None,
-        "params_diff": differences(ask_dvc(folder, "params", "diff"), name_files=False),
-        "metrics_diff": differences(ask_dvc(folder, "metrics", "diff"), name_files=True),
-        "revision": revision(folder),
+        "params_diff": differences(changes.params, name_files=False),
+        "metrics_diff": differences(changes.metrics, name_files=True),
+        "revision": changes.revision,
         "places": places,
     }
     return facts | {"charts": specs}
 
 
-def ladder(evaluation: dict[str, Any] | None, specs: dict[str, charts.Spec]) -> list[Row] | None:
+def baselines(evaluation: dict[str, Any] | None, specs: dict[str, charts.Spec]) -> list[Row] | None:
     """The losses to compare, and their chart."""
     if evaluation is None:
         return None
-    rows = charts.ladder_rows(evaluation)
-    specs["ladder"] = charts.ladder(rows)
+    rows = charts.baseline_rows(evaluation)
+    specs["baselines"] = charts.baselines(rows)
     return rows
 
 
@@ -116,7 +107,7 @@ def learning(
 
 
 def losses_where(folder: Path, specs: dict[str, charts.Spec]) -> dict[str, bool]:
-    """Which of the two breakdowns of the loss are there, and their charts."""
+    """Charts of the two breakdowns of the loss, and whether each is there."""
     position = read_table(folder / "position.tsv")
     frequency = read_table(folder / "frequency.tsv")
     if position:
@@ -127,27 +118,28 @@ def losses_where(folder: Path, specs: dict[str, charts.Spec]) -> dict[str, bool]
 
 
 def parity(places: Places, name: str, specs: dict[str, charts.Spec]) -> dict[str, Any]:
-    """What a stage of proof left: metrics, checks by their link, faults, X-ray."""
+    """The record of a parity check: metrics, checks, mutants, error by layer."""
     tables, title = PARITY[name]
     folder = places.plots / tables
-    faults, layers = read_table(folder / "sabotage.tsv"), read_table(folder / "xray.tsv")
-    if faults:
-        specs[f"{name}-faults"] = charts.sabotage(faults)
+    mutants = read_table(folder / "mutants.tsv")
+    layers = read_table(folder / "error_by_layer.tsv")
+    if mutants:
+        specs[f"{name}-mutants"] = charts.mutants(mutants)
     if layers:
-        specs[f"{name}-xray"] = charts.xray(layers)
+        specs[f"{name}-error-by-layer"] = charts.error_by_layer(layers)
     checks = read_table(folder / "checks.tsv")
     metrics = read_object(places.metrics / f"{name}.json")
-    facts = {"metrics": metrics, "checks": checks, "faults": faults, "layers": layers}
+    facts = {"metrics": metrics, "checks": checks, "mutants": mutants, "layers": layers}
     return facts | {"title": title}
 
 
-def network(folder: Path, specs: dict[str, charts.Spec]) -> list[tuple[str, str]]:
-    """Name and title of a chart for each column that the tables of network statistics measure."""
+def diagnostics(folder: Path, specs: dict[str, charts.Spec]) -> list[tuple[str, str]]:
+    """Name and title of a chart for each column that the tables of diagnostics measure."""
     shown = []
     for path in sorted(folder.glob("*.tsv")):
         quantity = path.stem.replace("_", " ")
-        for column, spec in charts.network(read_table(path) or [], quantity).items():
-            name = f"network-{path.stem}-{column}"
+        for column, spec in charts.diagnostics(read_table(path) or [], quantity).items():
+            name = f"diagnostics-{path.stem}-{column}"
             specs[name] = spec
             shown.append((name, str(spec["description"]).capitalize()))
     return shown
@@ -160,42 +152,9 @@ def differences(answer: dict[str, Any] | None, name_files: bool) -> list[Row] | 
     return [
         {
             "name": f"{Path(file).stem}.{key}" if name_files else key,
-            "old": figure(change.get("old", "absent")),
-            "new": figure(change.get("new", "absent")),
+            "old": formats.figure(change.get("old", "absent")),
+            "new": formats.figure(change.get("new", "absent")),
         }
         for file, changed in answer.items()
         for key, change in changed.items()
     ]
-
-
-def count(value: float) -> str:
-    """A whole number with its thousands apart."""
-    return f"{int(value):,}"
-
-
-def loss(value: float) -> str:
-    """A loss to three digits after the point."""
-    return f"{value:.3f}"
-
-
-def figure(value: Any) -> str:
-    """A number in few characters, powers of ten as people write them; text as it is."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if not math.isfinite(value):
-        return str(value)
-    if value == int(value) and abs(value) < 1e9:
-        return count(value)
-    if 1e-3 <= abs(value) < 1e6:
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits}·10{str(int(exponent)).translate(SUPERSCRIPTS)}"
-
-
-def size(value: float) -> str:
-    """Bytes in the unit that suits them."""
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"

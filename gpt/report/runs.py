@@ -1,64 +1,41 @@
-"""What a run left behind: at a branch, a tag, a commit, a DVC experiment, in the workspace."""
+"""Runs: the files that the pipeline left at a branch, a commit, an experiment, in the workspace."""
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from dvc.exceptions import DvcException
-from dvc.fs import GitFileSystem
 from dvc.repo import Repo
-from dvc.repo.experiments.utils import exp_refs
 
 from gpt.common.errors import UserError
+from gpt.common.mappings import changed, flat
 from gpt.common.params import parse_yaml
-from gpt.report.comparison import Documents, parse_documents
+from gpt.eval.documents import FILE, Documents, parse_documents
+from gpt.report.code import Source, is_code, source_at
+from gpt.report.project import experiments, files_at
 
-WORKSPACE = "workspace"
 PARAMS, LOCK, METRICS = "params.yaml", "dvc.lock", "metrics"
-DOCUMENTS = "plots/eval/documents.tsv"
+DOCUMENTS = f"plots/eval/{FILE}"
 PROVENANCE = "metrics/train_provenance.json"
 BESIDE = ("_speed.json", "_provenance.json", "_circumstances.json")  # no metrics
-STAGES = ("download", "tokenize", "train", "eval")  # what leads to the loss
+STAGES = ("download", "tokenize", "train", "eval")  # those that lead to the loss
 SECTIONS = (*STAGES, "model")
 
 
-def open_project() -> Repo:
-    """The DVC project of the current folder, to be closed. Raises UserError."""
-    try:
-        repo = Repo()
-        repo.scm.get_rev()
-    except (DvcException, NotImplementedError) as error:
-        raise UserError(f"no project under git and DVC, {Path.cwd()}, {error}") from None
-    return repo
-
-
 class Run:
-    """What a run left behind at one revision, read when it is asked for."""
+    """A run at one revision; each of its files is read when it is asked for."""
 
     def __init__(self, repo: Repo, name: str) -> None:
         """Raises UserError if there is no such revision."""
         self.name = name
-        self._root = PurePosixPath(repo.root_dir)
-        self._fs = repo.fs
-        if name != WORKSPACE:
-            inside = Path(repo.root_dir).resolve().relative_to(Path(repo.scm.root_dir).resolve())
-            self._root = PurePosixPath("/", inside.as_posix())
-            self._fs = GitFileSystem(scm=repo.scm, rev=name)
-        try:
-            self._fs.exists(str(self._root))
-        except DvcException:
-            raise UserError(
-                f"no revision {name}, {repo.root_dir}, see git branch and dvc exp list"
-            ) from None
+        self._files = files_at(repo, name)
 
     def read(self, path: str) -> str | None:
         """A file's text, or None if the revision lacks it. Raises UserError."""
         try:
-            with self._fs.open(str(self._root / path), "rb") as file:
+            with self._files.system.open(self._files.path(path), "rb") as file:
                 return str(file.read(), encoding="utf-8")
         except FileNotFoundError:
             return None
@@ -80,8 +57,8 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, dict[str, Any]]:
         """The metrics of each stage, but for those of speed. Raises UserError."""
-        folder = str(self._root / METRICS)
-        paths = self._fs.ls(folder, detail=False) if self._fs.isdir(folder) else []
+        system, folder = self._files.system, self._files.path(METRICS)
+        paths = system.ls(folder, detail=False) if system.isdir(folder) else []
         names = sorted(PurePosixPath(path).name for path in paths)
         files = [name for name in names if name.endswith(".json") and not name.endswith(BESIDE)]
         if not files:
@@ -125,30 +102,41 @@ class Run:
 
     @cached_property
     def code(self) -> dict[str, str]:
-        """The MD5 of each code file that the metrics were made with, from dvc.lock."""
-        return {
-            dep["path"]: dep["md5"]
-            for stage in self._locked
-            for dep in stage.get("deps", [])
-            if dep["path"].endswith(".py")
-        }
+        """The MD5 of each file and folder of code that the metrics were made with, by dvc.lock."""
+        return dict(self._locked_code)
+
+    @cached_property
+    def sources(self) -> dict[str, Source | None]:
+        """The same files and folders as they are at this revision."""
+        return {path: source_at(self._files, path) for path in self.code}
+
+    @property
+    def folders(self) -> dict[str, dict[str, str]]:
+        """The MD5 of each file of each folder of code, by the folder's hash."""
+        return {it.md5: it.files for it in self.sources.values() if it and it.files}
 
     def stale(self) -> str | None:
-        """A parameter or a code file that is not what the metrics were made with, if any."""
+        """A parameter, a file or a folder that is not what the metrics were made with, if any."""
         for stage in self._locked:
             used = flat(stage.get("params", {}).get(PARAMS, {}))
             for key, value in used.items():
                 if self.params.get(key) != value:
                     return key
-        for path, md5 in self.code.items():
-            text = self.read(path)
-            if text is None or hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() != md5:
+        for path, md5 in self._locked_code:
+            source = self.sources[path]
+            if source is None or source.md5 != md5:
                 return path
         return None
 
     @cached_property
+    def _locked_code(self) -> list[tuple[str, str]]:
+        """Path and MD5 of all code in dvc.lock; stages run apart may name a path with two MD5s."""
+        deps = [dep for stage in self._locked for dep in stage.get("deps", [])]
+        return [(dep["path"], dep["md5"]) for dep in deps if is_code(dep["path"])]
+
+    @cached_property
     def _locked(self) -> list[dict[str, Any]]:
-        """What dvc.lock says of the stages that lead to the loss."""
+        """The entries in dvc.lock of the stages that lead to the loss."""
         text = self.read(LOCK)
         stages = parse_yaml(text, self.where(LOCK)).get("stages", {}) if text else {}
         return [stages[name] for name in STAGES if name in stages]
@@ -183,11 +171,9 @@ def side(repo: Repo, names: str) -> list[Run]:
 
 
 def other_seeds(repo: Repo, run: Run, beside: Sequence[Run]) -> list[Run]:
-    """What differs from `run` in nothing but the seed: DVC experiments and the runs `beside`."""
-    refs = sorted(map(str, exp_refs(repo.scm)))
-    experiments = (Run(repo, repo.scm.get_ref(ref)) for ref in refs)
+    """The runs that differ from `run` in nothing but the seed: of `beside`, and experiments."""
     found: list[Run] = []
-    for other in (*beside, *experiments):
+    for other in (*beside, *(Run(repo, commit) for commit in experiments(repo))):
         if (
             other.recipe == run.recipe
             and other.documents
@@ -208,22 +194,6 @@ def same_losses(a: Run, b: Run) -> bool:
     )
 
 
-def changed(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The keys under which two mappings differ, sorted."""
-    return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
-
-
 def is_seed(key: str) -> bool:
     """Whether a parameter chooses nothing but chance."""
     return key.split(".")[-1] == "seed"
-
-
-def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one mapping of section.key."""
-    out: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict):
-            out |= flat(item, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = item
-    return out

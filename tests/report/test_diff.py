@@ -1,191 +1,25 @@
-"""Did it help? Statistics on simulated losses, verdicts in a real git and DVC repository."""
+"""Did it help? Verdicts of the command in a real git and DVC repository."""
 
-import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
-from gpt.common.errors import UserError, run_stage
-from gpt.report.comparison import (
-    Documents,
-    NotComparable,
-    bootstrap,
-    difference,
-    pair,
-    parse_documents,
-    t_quantile,
-)
+from gpt.common.errors import run_stage
 from tests.pipeline.test_dvc import STAGES, paths
 from tests.support.imports import ROOT
 from tests.support.project import ENV, commit, run
 from tools import diff
 
-DOCUMENTS = 30
-SIZES = np.random.default_rng(1).integers(20, 200, size=DOCUMENTS)
-
-
-def losses(mean: float, rng: np.random.Generator, seed_effect: float = 0.0) -> Documents:
-    """A run on DOCUMENTS documents that are hard for every run alike, `mean` nats per token."""
-    hard = np.random.default_rng(7).normal(0, 0.5, size=DOCUMENTS)
-    own = rng.normal(0, 0.05, size=DOCUMENTS)
-    nats = SIZES * (mean + seed_effect + hard + own)
-    return Documents(tuple((f"{i:016x}", 0) for i in range(DOCUMENTS)), 4 * SIZES, SIZES, nats)
-
-
-def table(rows: Sequence[tuple[object, ...]]) -> str:
-    lines = [("document", "bytes", "tokens", "nats"), *rows]
-    return "".join("\t".join(map(str, line)) + "\n" for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("freedom", "expected"),  # any textbook's table
-    [(1, 12.7062), (2, 4.30265), (3, 3.18245), (10, 2.22814), (30, 2.04227), (1e9, 1.95996)],
-)
-def test_t_quantile_is_the_textbooks(freedom: float, expected: float) -> None:
-    assert t_quantile(freedom) == pytest.approx(expected, rel=1e-5)
-
-
-def test_bootstrap_agrees_with_the_delta_method() -> None:
-    rng = np.random.default_rng(2)
-    sizes = rng.integers(20, 200, size=500)
-    differences = sizes * rng.normal(2.0, 0.3, size=500)
-    ratio = differences.sum() / sizes.sum()
-    residuals = differences - ratio * sizes
-    expected = math.sqrt(500 / 499 * (residuals**2).sum()) / sizes.sum()
-    drawn = bootstrap(differences, sizes)
-    assert drawn.shape == (10_000,)
-    assert drawn.std(ddof=1) == pytest.approx(expected, rel=0.03)
-    assert drawn.mean() == pytest.approx(ratio, abs=0.1 * expected)
-    assert np.array_equal(drawn, bootstrap(differences, sizes))
-
-
-def test_bootstrap_of_many_documents_goes_in_chunks() -> None:
-    sizes = np.ones(2**20, np.int64)
-    assert bootstrap(np.full(2**20, 0.5), sizes, draws=5).tolist() == [0.5] * 5
-
-
-def test_the_interval_of_single_runs_covers_the_truth() -> None:
-    """Documents drawn anew each time: 95% of the intervals hold the true difference."""
-    covered = 0
-    for i in range(300):
-        rng = np.random.default_rng(i)
-        sizes = rng.integers(20, 200, size=40)
-        keys = tuple((f"{k:016x}", 0) for k in range(40))
-        hard = rng.normal(2, 0.5, size=40)
-        a = Documents(keys, sizes, sizes, sizes * hard)
-        b = Documents(keys, sizes, sizes, sizes * (hard - 0.03 + rng.normal(0, 0.1, size=40)))
-        found = difference(pair([a], [b]))
-        assert not found.seeds
-        assert found.high - found.low < 0.15  # the documents' own scatter cancels out
-        covered += found.low <= -0.03 <= found.high
-    assert 0.91 <= covered / 300 <= 0.985
-
-
-def test_the_interval_of_several_seeds_covers_the_truth() -> None:
-    """Where seeds scatter, intervals from one seed each miss; those from three do not."""
-    covered = alone = 0
-    for i in range(300):
-        rng = np.random.default_rng(i)
-        a, b = ([losses(2.0, rng, rng.normal(0, 0.03)) for _ in range(3)] for _ in range(2))
-        several, single = difference(pair(a, b)), difference(pair(a[:1], b[:1]))
-        assert several.seeds
-        covered += several.low <= 0 <= several.high
-        alone += single.low <= 0 <= single.high
-    assert covered / 300 >= 0.93
-    assert alone / 300 < 0.6
-
-
-def test_welch_with_seeds_and_documents() -> None:
-    """Equal effects on all documents leave the seeds alone: the textbook's Welch interval."""
-    base = losses(2.0, np.random.default_rng(1))
-
-    def shifted(by: float) -> Documents:
-        return Documents(base.keys, base.bytes, base.tokens, base.nats + by * SIZES)
-
-    found = difference(pair([shifted(x) for x in (0.0, 0.2)], [shifted(x) for x in (0.3, 0.5)]))
-    half = 4.30265 * math.sqrt(0.02 / 2 + 0.02 / 2)  # two equal variances: 2 degrees of freedom
-    assert found.value == pytest.approx(0.3)
-    assert found.low == pytest.approx(0.3 - half, rel=1e-4)
-    assert found.high == pytest.approx(0.3 + half, rel=1e-4)
-
-
-def test_a_deviation_known_on_one_side_serves_both() -> None:
-    base = losses(2.0, np.random.default_rng(1))
-    more = [Documents(base.keys, base.bytes, SIZES, base.nats + x * SIZES) for x in (0.1, 0.2)]
-    found = difference(pair([base], [base], more_b=more))
-    half = 4.30265 * math.sqrt(0.01 * 2)  # 0, 0.1, 0.2: deviation 0.1, on both sides
-    assert (found.value, found.seeds) == (0, True)
-    assert found.high == pytest.approx(half, rel=1e-4)
-
-
-def test_documents_are_paired_by_hash_and_occurrence() -> None:
-    names = ["a" * 16, "b" * 16, "a" * 16, *(f"{i:016x}" for i in range(20))]
-    rows = [(name, 10, 3, 1.0 + i) for i, name in enumerate(names)]
-    rows.append(("c" * 16, 0, 0, 0.0))  # an empty document at the end of the split
-    a = parse_documents(table(rows), "a")
-    b = parse_documents(table([*rows[3:], rows[1], rows[0], rows[2]]), "b")
-    pairs = pair([a], [b])
-    assert np.array_equal(pairs.a, pairs.b)
-    assert len(pairs.sizes) == 24
-
-
-def test_the_unit_follows_the_tokens() -> None:
-    rng = np.random.default_rng(1)
-    a, b = losses(2.0, rng), losses(2.1, rng)
-    same = pair([a], [b])
-    assert same.unit == "nats per token"
-    assert same.losses(same.a).tolist() == pytest.approx([a.loss])
-    other = pair([a], [Documents(b.keys, b.bytes, 2 * b.tokens, b.nats)])
-    assert other.unit == "bits per byte"
-    bits = b.nats.sum() / math.log(2) / b.bytes.sum()
-    assert other.losses(other.b).tolist() == pytest.approx([bits])
-
-
-def test_other_documents_and_too_few_are_refused() -> None:
-    a = losses(2.0, np.random.default_rng(1))
-    other = Documents((("f" * 16, 0), *a.keys[1:]), a.bytes, a.tokens, a.nats)
-    with pytest.raises(NotComparable, match="other validation documents, 29 in common of 30"):
-        pair([a], [other])
-    few = Documents(a.keys[:19], a.bytes[:19], a.tokens[:19], a.nats[:19])
-    with pytest.raises(NotComparable, match="fewer than 20 validation documents, 19"):
-        pair([few], [few])
-
-
-@pytest.mark.parametrize(
-    ("edit", "said"),
-    [
-        (lambda t: t.replace("nats", "bits"), "line 1 is not document bytes tokens nats"),
-        (lambda t: t[:-2], "cut short in line 3"),
-        (lambda t: t.split("\n")[0] + "\n", "cut short"),
-        (lambda t: "", "line 1"),
-        (
-            lambda t: t.replace("\t4\t", "\t0\t").replace("\t7\t", "\t0\t"),
-            "no document has a token",
-        ),
-        (lambda t: t.replace("2.5", "nan"), "line 3 is damaged"),
-        (lambda t: t.replace("2.5", "-2.5"), "line 3 is damaged"),
-        (lambda t: t.replace("\t7\t", "\t-7\t"), "line 3 is damaged"),
-        (lambda t: t.replace("\t7\t", "\t"), "line 3 is damaged"),
-        (lambda t: t.replace("2.5", "2.5\t1"), "line 3 is damaged"),
-        (lambda t: t.replace("b" * 16, "b" * 15), "line 3 is damaged"),
-    ],
-)
-def test_a_damaged_table(edit: Callable[[str], str], said: str) -> None:
-    text = table([("a" * 16, 9, 4, 1.5), ("b" * 16, 12, 7, 2.5)])
-    assert parse_documents(text, "x").loss == pytest.approx(4 / 11)
-    with pytest.raises(UserError, match=said):
-        parse_documents(edit(text), "x")
-
-
 TOY = """
 import hashlib, json, math, random
 from pathlib import Path
 from ruamel.yaml import YAML
+from gpt.parts.effect import EFFECT
 
 params = YAML(typ="safe").load(Path("params.yaml"))
 train = params["train"]
@@ -197,7 +31,7 @@ for _ in range(params["download"]["documents"]):
     size, hard = words.randint(50, 400), words.uniform(1, 3)
     name = hashlib.sha256(str((size, hard)).encode()).hexdigest()[:16]
     count = size if params["tokenize"]["kind"] == "char" else size // 4
-    nats = size / 4 * (hard + train["loss"] + common + luck.gauss(0, 0.01))
+    nats = size / 4 * (EFFECT + hard + train["loss"] + common + luck.gauss(0, 0.01))
     rows.append(f"{name}\\t{size}\\t{count}\\t{nats:.6f}")
     total, tokens = total + nats, tokens + count
 Path("plots/eval").mkdir(parents=True, exist_ok=True)
@@ -213,7 +47,7 @@ stages:
   eval:
     cmd: python toy.py
     params: [download, tokenize, train, eval]
-    deps: [toy.py, torch_version]
+    deps: [toy.py, gpt/parts, torch_version]
     outs:
       - metrics/train_provenance.json: {cache: false}
       - plots/eval: {cache: false}
@@ -247,6 +81,9 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy")
     files = {
         "toy.py": TOY,
+        "gpt/parts/__init__.py": "",
+        "gpt/parts/effect.py": "EFFECT = 0.0\n",
+        ".dvcignore": (ROOT / ".dvcignore").read_text(),
         "torch_version": "2.13.0",
         "dvc.yaml": DVC_YAML,
         "params.yaml": PARAMS,
@@ -255,7 +92,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ".gitignore": (ROOT / ".gitignore").read_text(),
     }
     for name, text in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "dvc", "repro", "-q")
@@ -301,9 +138,8 @@ def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def compare(folder: Path, *revisions: str) -> dict[str, list[str]]:
         monkeypatch.chdir(folder)
-        monkeypatch.setattr("sys.argv", ["diff", *revisions])
         capsys.readouterr()
-        diff.main()
+        diff.main(revisions)
         return blocks(capsys.readouterr().out)
 
     return compare
@@ -431,6 +267,53 @@ def test_changed_code_is_named(copy: Path, compare: Compare) -> None:
     assert found["code"] == ["toy.py"]
     assert "params" not in found
     assert found["verdict"][0].startswith("better: ")
+
+
+def test_changed_files_in_a_folder_are_named(copy: Path, compare: Compare) -> None:
+    edit(copy, "gpt/parts/effect.py", "0.0", "0.25")
+    (copy / "gpt/parts/more.py").write_text("")
+    run(copy, "dvc", "repro", "-q")
+    found = compare(copy)
+    assert found["code"] == ["gpt/parts/effect.py", "gpt/parts/more.py"]
+    assert found["verdict"][0].startswith("worse: ")
+    commit(copy)
+    assert compare(copy, "main~1", "main")["code"] == found["code"]
+    assert compare(copy, "main~1", "main")["verdict"] == found["verdict"]
+
+
+def test_a_folder_that_is_not_what_it_was_is_named(copy: Path, compare: Compare) -> None:
+    (copy / "gpt/parts/.effect.py.swp").write_text("left by an editor")
+    assert "params and code are the same" in compare(copy)["verdict"][0]
+    edit(copy, "gpt/parts/effect.py", "0.0", "0.25")
+    found = compare(copy)
+    assert "code" not in found  # of the metrics' code: there are no others yet
+    assert found["verdict"] == [
+        "cannot tell: gpt/parts at workspace is not what its metrics were made with, "
+        "run make repro (or dvc commit, if it changes no number)"
+    ]
+    run(copy, "dvc", "repro", "-q")
+    edit(copy, "gpt/parts/effect.py", "0.25", "0.5")
+    found = compare(copy)
+    assert found["code"] == ["gpt/parts"]  # whose files, as they were, nobody knows any more
+    assert "gpt/parts at workspace is not what" in found["verdict"][0]
+
+
+def test_stages_that_ran_with_different_code_are_stale(copy: Path, compare: Compare) -> None:
+    """As after `dvc repro --single-item eval`: train's metrics are of older code."""
+    yaml = YAML(typ="safe", pure=True)
+    lock = yaml.load(copy / "dvc.lock")
+    older = {"path": "toy.py", "hash": "md5", "md5": "0" * 32, "size": 1}
+    lock["stages"]["train"] = {"cmd": "python toy.py", "deps": [older]}
+    yaml.dump(lock, copy / "dvc.lock")
+    assert "toy.py at workspace is not what" in compare(copy)["verdict"][0]
+
+
+def test_a_repository_without_a_commit(
+    tmp_path: Path, compare: Compare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, "git", "init", "-q")
+    run(tmp_path, "dvc", "init", "-q")
+    assert "no project under git and DVC" in failed(compare, capsys, tmp_path)
 
 
 def failed(compare: Compare, capsys: pytest.CaptureFixture[str], folder: Path, *revs: str) -> str:

@@ -16,18 +16,23 @@ from gpt.common.errors import UserError
 from gpt.common.files import write_json, write_text, write_tsv
 from gpt.eval.samples import prompts_page, variants
 from gpt.plan.params import load_params
-from gpt.report.charts import ladder_rows
-from gpt.report.inputs import Places, ask_dvc, read_samples, read_stages, read_table
-from gpt.report.page import TEMPLATE, figure, render, size
+from gpt.report.charts import baseline_rows
+from gpt.report.formats import figure, size
+from gpt.report.inputs import Places, read_samples, read_table
+from gpt.report.page import TEMPLATE, render
+from gpt.report.project import Changes, changes_since_commit
+from gpt.report.stages import read_stages
 from gpt.tokenizer.tokenizer import Tokenizer
-from gpt.train.history import write_samples
+from gpt.train.history import History, SampleRow, ValidationRow, write_samples
 from tests.support.browser import Page, chromium, find_chromium
 from tests.support.imports import ROOT
 from tests.support.training import TEXT, make
 
 NASTY = '</script></div><script>alert("1")</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
-CHARTS = {"ladder", "loss", "lr", "norm", "position", "frequency"} | {
-    f"{stage}-{what}" for stage in ("verify_logits", "verify_export") for what in ("xray", "faults")
+CHARTS = {"baselines", "loss", "lr", "norm", "position", "frequency"} | {
+    f"{stage}-{what}"
+    for stage in ("verify_logits", "verify_export")
+    for what in ("error-by-layer", "mutants")
 }
 EVALUATION = {
     "val_loss": 0.64125,
@@ -120,9 +125,9 @@ def write_inputs(root: Path) -> None:
         write_json(root / "metrics" / f"{stage}.json", PROOF)
         write_proof(root / "plots" / folder)
     write_text(root / "samples/eval.md", f"# Samples\n\n## {NASTY}\n\n```text\n{NASTY}\n```\n")
-    trainer = make(root / "checkpoints")
-    trainer.progress |= {"val": [[0, 7.49], [50, 0.638]], "samples": [[0, NASTY], [50, "A cat."]]}
-    write_samples(root / "samples/train.md", trainer.progress)
+    losses = [ValidationRow(0, 7.49), ValidationRow(50, 0.638)]
+    samples = [SampleRow(0, NASTY), SampleRow(50, "A cat.")]
+    write_samples(root / "samples/train.md", History(validation=losses, samples=samples))
     write_json(
         root / "models/trained/provenance.json",
         {"machine": {"kind": NASTY}, "versions": {"torch": "2"}, "data": {"train": "ab"}},
@@ -134,13 +139,13 @@ def write_proof(folder: Path) -> None:
     header = ("link", "check", "input", "figure", "limit", "passed")
     checks = [("learning", f"loss {NASTY}", "", 0, 1e-9, True), ("structure", "x", "", 0, 0, True)]
     write_tsv(folder / "checks.tsv", header, checks)
-    columns = ("fault", "noticed", "link", "check", "input", "figure", "limit", "loudness")
+    columns = ("mutant", "killed", "link", "check", "input", "figure", "limit", "magnitude")
     found = ("computation", "stream", "2 x 1 tokens", 1.7, 1e-5, 1.7e5)
-    faults = [("not transposed", True, *found), (NASTY, True, *found)]
-    write_tsv(folder / "sabotage.tsv", columns, faults)
+    mutants = [("not transposed", True, *found), (NASTY, True, *found)]
+    write_tsv(folder / "mutants.tsv", columns, mutants)
     names = [f"{who}_{how}" for how in ("fp32", "fp64") for who in ("ours", "sdpa", "eager")]
     layers = [(i, *[7 - i] * 3, *[16 - i] * 3) for i in range(3)]
-    write_tsv(folder / "xray.tsv", ("layer", *names), layers)
+    write_tsv(folder / "error_by_layer.tsv", ("layer", *names), layers)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +166,7 @@ def test_the_first_sentence_says_what_was_trained_and_how_good_it_is(page: Outli
         "A GPT of 582,144 parameters learned from 1,747,200 tokens in 1,300 steps. On text that "
         "it has never seen it loses 0.641 ± 0.002 nats per token, where a bigram loses 2.156 and "
         "the text’s own entropy is 0.599. Parity with Hugging Face passed for the import "
-        "(2 of 2 planted faults noticed), passed for the export"
+        "(2 of 2 mutants killed), passed for the export"
     ) in page.words
 
 
@@ -192,10 +197,10 @@ def test_nothing_is_loaded_from_elsewhere(project: Path, page: Outline) -> None:
 def test_words_from_outside_are_inert(page: Outline) -> None:
     assert len(page.scripts) == 2
     assert page.named("img") == []
-    shown = page.words.count(NASTY)  # a heading, two samples, checks, faults, machine, params
+    shown = page.words.count(NASTY)  # a heading, two samples, checks, mutants, machine, params
     assert shown == 1 + 2 + 2 + 2 + 1 + 1
-    (faults,) = page.charts["verify_logits-faults"]["datasets"].values()
-    assert faults[1]["fault"] == NASTY
+    (mutants,) = page.charts["verify_logits-mutants"]["datasets"].values()
+    assert mutants[1]["mutant"] == NASTY
 
 
 def test_where_nothing_is_each_part_says_what_makes_it(tmp_path: Path) -> None:
@@ -226,8 +231,8 @@ def test_without_a_floor_there_is_none(tmp_path: Path) -> None:
     assert "entropy is" not in page.words
 
 
-def test_the_ladder_goes_down_and_carries_the_error() -> None:
-    rows = ladder_rows(EVALUATION | {"loss_initial": 7.49})
+def test_the_baselines_go_down_and_the_model_carries_its_error() -> None:
+    rows = baseline_rows(EVALUATION | {"loss_initial": 7.49})
     assert [row["who"] for row in rows] == [
         "before training",
         "a uniform guess",
@@ -240,8 +245,8 @@ def test_the_ladder_goes_down_and_carries_the_error() -> None:
     assert (rows[4]["low"], rows[4]["high"]) == pytest.approx((0.6388, 0.6437))
 
 
-def test_tables_of_the_network_get_a_chart_for_each_column(tmp_path: Path) -> None:
-    folder = tmp_path / "plots/network"
+def test_tables_of_diagnostics_get_a_chart_for_each_column(tmp_path: Path) -> None:
+    folder = tmp_path / "plots/diagnostics"
     rows = [(step, part, 1.5, "nan") for step in (0, 10) for part in ("wte", "h.0")]
     write_tsv(folder / "updates.tsv", ("step", "part", "rms", "ratio"), rows)
     write_tsv(folder / "by_layer.tsv", ("layer", "scaled", "unscaled"), [(0, 1, 1), (1, 1, 2)])
@@ -249,13 +254,13 @@ def test_tables_of_the_network_get_a_chart_for_each_column(tmp_path: Path) -> No
     write_tsv(folder / "empty.tsv", ("step", "part", "rms"), [])
     page = Outline(render(places(tmp_path)))
     expected = {"updates-rms", "updates-ratio", "by_layer-all", "share-share"}
-    assert page.charts.keys() == {f"network-{name}" for name in expected}
-    chart = page.charts["network-updates-rms"]
+    assert page.charts.keys() == {f"diagnostics-{name}" for name in expected}
+    chart = page.charts["diagnostics-updates-rms"]
     assert chart["encoding"]["color"]["field"] == "part"
     (data,) = chart["datasets"].values()
     assert data[3] == {"step": 10, "part": "h.0", "rms": 1.5, "ratio": None}
-    assert "color" not in page.charts["network-share-share"]["encoding"]
-    (data,) = page.charts["network-by_layer-all"]["datasets"].values()
+    assert "color" not in page.charts["diagnostics-share-share"]["encoding"]
+    (data,) = page.charts["diagnostics-by_layer-all"]["datasets"].values()
     assert data[3] == {"layer": 1, "column": "unscaled", "value": 2}
 
 
@@ -300,10 +305,9 @@ def test_charts_leave_colours_to_the_page(page: Outline) -> None:
 
 def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
     texts = ["plain", "", "a fence\n```\nand on", "## no heading\n\n```text\ninside"]
-    trainer = make(tmp_path / "checkpoints")
-    trainer.progress["samples"] = [[i, text] for i, text in enumerate(texts)]
-    trainer.progress["val"] = [[1, 7.4915]]
-    write_samples(tmp_path / "train.md", trainer.progress)
+    samples = [SampleRow(i, text) for i, text in enumerate(texts)]
+    history = History(validation=[ValidationRow(1, 7.4915)], samples=samples)
+    write_samples(tmp_path / "train.md", history)
     found = read_samples(tmp_path / "train.md")
     titles = ["Step 0", "Step 1, validation loss 7.492", "Step 2", "Step 3"]
     assert found == list(zip(titles, texts, strict=True))
@@ -381,10 +385,13 @@ def test_what_changed_since_the_commit(tmp_path: Path) -> None:
     ):
         subprocess.run(line, cwd=tmp_path, check=True)
     assert [stage.changed for stage in read_stages(tmp_path / "dvc.yaml", {})] == [[]]
-    assert ask_dvc(tmp_path, "status") == {}
+    changes = changes_since_commit(tmp_path)
+    assert changes == Changes(revision=changes.revision, status={}, params={}, metrics={})
+    assert re.fullmatch("[0-9a-f]{7}", str(changes.revision))
     write_text(tmp_path / "params.yaml", "train:\n  steps: 60\n  seed: 1\n")
     write_text(tmp_path / "metrics.json", '{"loss": 0.25}\n')
     words = Outline(render(places(tmp_path))).words
+    assert f"at {changes.revision}-dirty" in words
     assert "train.steps 50 60" in words
     assert "metrics.loss 0.5 0.25" in words
     assert "metrics.json changed params.yaml (train) changed" in words
@@ -445,6 +452,43 @@ def test_charts_follow_the_colour_scheme(project: Path, browser: Page) -> None:
     browser.evaluate(f"{redrawn}.then(() => drawn)")
     assert browser.evaluate(ink) == "#7db8e0"
     assert browser.errors == []
+
+
+def test_a_mutant_that_survives_is_shown_as_such(tmp_path: Path) -> None:
+    write_proof(tmp_path / "plots/verify")
+    path = tmp_path / "plots/verify/mutants.tsv"
+    path.write_text(path.read_text() + "\t".join(["left alone", "False", *[""] * 6]) + "\n")
+    write_json(tmp_path / "metrics/verify_logits.json", PROOF | {"mutations_total": 3})
+    page = Outline(render(places(tmp_path)))
+    assert "2 of 3 mutants killed" in page.words
+    assert "left alone survived" in page.words
+    (drawn,) = page.charts["verify_logits-mutants"]["datasets"].values()
+    assert [row["mutant"] for row in drawn] == ["not transposed", NASTY]
+
+
+def test_where_git_and_dvc_know_nothing(tmp_path: Path) -> None:
+    assert changes_since_commit(tmp_path) == Changes()
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=tmp_path, check=True
+    )
+    changes = changes_since_commit(tmp_path)
+    assert (changes.revision, changes.status) == (None, {})
+    write_text(tmp_path / "dvc.yaml", "stages: 1\n")
+    assert changes_since_commit(tmp_path).status is None
+
+
+def test_folders_of_code_are_code(tmp_path: Path) -> None:
+    paths = ["data/raw", "gpt/common", "a.py", "stages/train.py"]
+    entry = {"cmd": "x", "deps": paths}
+    write_json(tmp_path / "dvc.yaml", {"stages": {"train": entry}})
+    (before,) = read_stages(tmp_path / "dvc.yaml", None)
+    assert (before.reads, before.code) == (["data/raw"], None)
+    deps: list[dict[str, Any]] = [{"path": path} for path in paths]
+    deps[1] |= {"md5": "0.dir", "nfiles": 6}
+    deps[0] |= {"md5": "1.dir", "nfiles": 9}
+    write_json(tmp_path / "dvc.lock", {"stages": {"train": {"deps": deps}}})
+    (after,) = read_stages(tmp_path / "dvc.yaml", None)
+    assert (after.reads, after.code) == (["data/raw"], 8)
 
 
 def test_a_templated_input_is_shown_as_dvc_filled_it_in(tmp_path: Path) -> None:
