@@ -3,12 +3,11 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json, write_text
 from gpt.common.params import load_section
-from gpt.data.metadata import Source, Split
+from gpt.data.metadata import METADATA, Metadata
 from gpt.data.token_file import open_tokens
 from gpt.eval.baselines import baseline_losses, baselines_table, check_floor
 from gpt.eval.params import EvalParams
@@ -18,7 +17,6 @@ from gpt.eval.tables import write_tables
 from gpt.runtime import ExecutionParams, choose_device, set_determinism
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_language_model, load_provenance
-from gpt.weights.tensor_files import read_json
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tokenizer = load_tokenizer(args.tokens, args.model)
     train = open_tokens(args.tokens / "train.bin", tokenizer.sha256).tokens
     val = open_tokens(args.tokens / "val.bin", tokenizer.sha256).tokens
-    metadata = load_metadata(args.tokens / "metadata.json")
+    metadata = Metadata.load(args.tokens / METADATA)
     model = load_language_model(args.model).to(device)
     scored = score(model, tokenizer, train, val, params)
     metrics = loss_metrics(scored, model.config, params)
@@ -41,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (initial := untrained_model(load_provenance(args.model), model.config)) is not None:
         losses = model_losses(initial.to(device), tokenizer, val, params)
         metrics["loss_initial"] = float(losses.mean())
-    metrics |= sample_metrics(model, tokenizer, params, grammar=metadata["source"] == "stories")
+    metrics |= sample_metrics(model, tokenizer, params, grammar=metadata.source == "stories")
     page = prompts_page(model, tokenizer, params)
     with new_folder(args.plots) as plots:
         write_tables(plots, scored, baseline_losses(metrics))
@@ -65,15 +63,6 @@ def load_tokenizer(tokens: Path, model: Path) -> Tokenizer:
     if tokenizer.sha256 != Tokenizer.load(model / "vocabulary.json").sha256:
         raise UserError(f"{model} has another vocabulary than {tokens}, train it on these")
     return tokenizer
-
-
-def load_metadata(path: Path) -> dict[str, Any]:
-    """The token folder's description. Raises UserError if source or split is unknown."""
-    known = read_json(path)
-    for key, allowed in (("source", get_args(Source)), ("split", get_args(Split))):
-        if known.get(key) not in allowed:
-            raise UserError(f"{key} is {known.get(key)!r}, {path}, run tokenize again")
-    return known
 
 
 if __name__ == "__main__":

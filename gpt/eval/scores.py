@@ -13,6 +13,7 @@ import numpy as np
 from gpt.common.errors import UserError
 from gpt.config import GPTConfig, ModelConfig
 from gpt.data.counts import Counts, token_counts
+from gpt.data.metadata import Metadata
 from gpt.data.token_file import document_spans
 from gpt.eval.baselines import perplexity
 from gpt.eval.documents import FEWEST, standard_error
@@ -113,13 +114,13 @@ def loss_metrics(scored: Scored, config: ModelConfig, params: EvalParams) -> dic
     }
 
 
-def floor_loss(metadata: Mapping[str, Any], texts: Iterable[bytes], n_tokens: int) -> float | None:
+def floor_loss(metadata: Metadata, texts: Iterable[bytes], n_tokens: int) -> float | None:
     """The entropy of `texts` per token; None where the corpus is not of known entropy.
 
-    `metadata` is that of the token folder. A text that the split has cut is no whole story. Raises
-    UserError if a text that should be a story is none.
+    A text that the split has cut is no whole story. Raises UserError if a text that should be a
+    story is none.
     """
-    if metadata.get("source") != "stories" or metadata.get("split") != "document":
+    if metadata.source != "stories" or metadata.split != "document":
         return None
     try:
         return -math.fsum(grammar.log_prob(text.decode()) for text in texts) / n_tokens

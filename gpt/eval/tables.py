@@ -31,7 +31,7 @@ def document_rows(scored: Scored) -> list[documents.Row]:
     """A row for each text that runs are compared on, in order."""
     tokens = np.bincount(scored.owners, minlength=len(scored.units))
     nats = np.bincount(scored.owners, weights=scored.losses, minlength=len(scored.units))
-    return documents.document_rows(scored.units, tokens, nats)
+    return documents.document_rows(scored.units, tokens, nats.astype(np.float64, copy=False))
 
 
 def position_rows(scored: Scored) -> list[Row]:

@@ -11,8 +11,6 @@ from gpt.report.inputs import Cell, Row
 
 Spec = dict[str, Any]
 HEIGHT = 260
-LADDER = {known.key: known.words for known in BASELINES}  # keys of metrics/eval.json
-
 
 IMPLEMENTATIONS = {
     "ours": "this model",
@@ -24,7 +22,7 @@ IMPLEMENTATIONS = {
 def baseline_rows(metrics: Mapping[str, float]) -> list[Row]:
     """The losses of eval.json that are there, the largest first."""
     rows: list[Row] = []
-    for key, name in LADDER.items():
+    for key, _, name in BASELINES:
         if key in metrics:
             error = metrics.get("val_loss_se", 0.0) if key == "val_loss" else 0.0
             label = f"{metrics[key]:.3f}" + (f" ± {error:.3f}" if error else "")

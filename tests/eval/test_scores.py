@@ -23,9 +23,9 @@ from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.initial import new_config
 from stages.tokenize import tokenize
 from tests.support.imports import ROOT
+from tests.support.metadata import STORIES
 
 CONFIG = GPTConfig(vocab_size=37, block_size=16, n_layer=2, n_head=2, n_embd=16)
-STORIES = {"source": "stories", "split": "document"}
 
 
 def trained_from(**changes: object) -> dict[str, object]:
@@ -95,7 +95,7 @@ def test_the_floor_is_known_for_whole_stories_alone() -> None:
     texts = [tale.text.encode() for tale in tales]
     expected = -sum(tale.log_prob for tale in tales) / 500
     assert floor_loss(STORIES, texts, 500) == pytest.approx(expected, rel=1e-12)
-    assert floor_loss(STORIES | {"split": "position"}, texts, 500) is None
-    assert floor_loss({"source": "path", "split": "document"}, texts, 500) is None
+    assert floor_loss(STORIES.model_copy(update={"split": "position"}), texts, 500) is None
+    assert floor_loss(STORIES.model_copy(update={"source": "path"}), texts, 500) is None
     with pytest.raises(UserError, match=r"not a story: at character 0 .*run download"):
         floor_loss(STORIES, [b"No story."], 500)

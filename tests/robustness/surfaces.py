@@ -22,6 +22,7 @@ from gpt.common.files import new_folder, sha256_file
 from gpt.config import GPTConfig
 from gpt.data.download_params import DownloadParams
 from gpt.data.encode import encode_documents
+from gpt.data.metadata import Metadata
 from gpt.data.raw import open_raw, write_raw
 from gpt.data.sources import open_corpus
 from gpt.data.token_file import HEADER_SIZE, TokenFile, TokenWriter, open_tokens
@@ -33,9 +34,9 @@ from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
 from gpt.weights.model_folder import load_model, load_provenance, load_tokenizer, save_model, signed
-from stages.eval import load_metadata
 from tests.robustness.fuzzing import ODD_VALUES, Damage, Edit, Surface, damages, edits, outcome
 from tests.support.imports import ROOT
+from tests.support.metadata import STORIES
 from tests.support.tokens import rewrite_header
 
 SMALL = GPTConfig(vocab_size=300, block_size=4, n_layer=1, n_head=2, n_embd=4)
@@ -354,9 +355,9 @@ def hf_folder(folder: Path, case: tuple[str, Any]) -> None:
 def metadata(folder: Path, case: Damage | Edit) -> None:
     """data/tokens/metadata.json, of which eval reads where the text came from."""
     path = folder / "metadata.json"
-    whole = json.dumps({"kind": "bpe", "source": "path", "split": "document"}).encode()
-    path.write_bytes(changed(whole, case))
-    outcome(lambda: load_metadata(path))
+    STORIES.save(path)
+    path.write_bytes(changed(path.read_bytes(), case))
+    outcome(lambda: Metadata.load(path))
 
 
 def changed(whole: bytes, change: Damage | Edit) -> bytes:

@@ -18,6 +18,7 @@ import torch
 
 from gpt.common.errors import UserError
 from gpt.data.fetch import fetch
+from gpt.data.metadata import Metadata
 from gpt.data.raw import open_raw
 from gpt.data.sources import open_corpus
 from gpt.data.token_file import open_tokens
@@ -30,7 +31,6 @@ from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.checkpoint import newest_checkpoint
 from gpt.weights.model_folder import load_model, load_provenance
 from gpt.weights.tensor_files import read_index
-from stages.eval import load_metadata
 from tests.robustness.fuzzing import outcome
 from tests.robustness.surfaces import DOWNLOAD, copy_of, made, stock, write_tokens
 from tests.support.imports import PACKAGES, ROOT
@@ -176,7 +176,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     },
     "train.bin": lambda f: open_tokens(f / "train.bin"),
     "vocabulary.json": lambda f: Tokenizer.load(f / "vocabulary.json"),
-    "metadata.json": lambda f: load_metadata(f / "metadata.json"),
+    "metadata.json": lambda f: Metadata.load(f / "metadata.json"),
     **{
         f"checkpoints/step-00000002/{name}": lambda f: newest_checkpoint(f / "checkpoints")
         for name in ("model.safetensors", "optimizer.safetensors", "state.json")
