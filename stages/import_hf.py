@@ -1,23 +1,22 @@
 """Import a Hugging Face GPT-2 into our model folder: python -m stages.import_hf --help"""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.config import count_parameters
 from gpt.hf.convert import import_model
-from gpt.hf.hub import download_hub, hub_identity
+from gpt.hf.fetch import fetch
 from gpt.hf.params import ImportParams
-from gpt.hf.seeded import copy_local, is_seeded, write_seeded
 from gpt.hf.tokenizer import from_hf
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Fetch the source's files as they are, and write our form of them beside."""
-    args = parse_args()
+    args = parse_args(arguments)
     params = load_section(args.params, "import_hf", ImportParams)
     with new_folder(args.out) as out:
         source = out / "source"
@@ -35,29 +34,12 @@ def main() -> None:
     print(f"imported {provenance['name']}: {metrics['n_params']:,} parameters in {args.out}")
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.import_hf", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--metrics", type=Path, required=True)
-    return parser.parse_args()
-
-
-def fetch(params: ImportParams, folder: Path) -> dict[str, Any]:
-    """Fill `folder` with the files of the chosen model; what to say about their origin."""
-    details: dict[str, Any] = {}
-    if params.source == "seeded":
-        write_seeded(folder, params.model, params.seed)
-        name, details = params.model, {"seed": params.seed}
-    elif params.source == "local":
-        assert params.path is not None  # the params' own check
-        copy_local(folder, Path(params.path))
-        name = params.path
-    else:
-        name, revision = hub_identity(params.model, params.revision)
-        details = {"revision": download_hub(folder, name, revision)}
-    pretrained = not is_seeded(folder)
-    return {"source": params.source, "name": name, **details, "pretrained": pretrained}
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Prove that a model computes what transformers computes: python -m stages.verify_logits --help"""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
-from gpt.common.files import new_folder, write_json, write_text
+from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.config import GPTConfig
+from gpt.hf.convert import write_unsupported
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
     check_line,
@@ -20,9 +22,9 @@ from gpt.parity.verify import verify
 from gpt.weights.model_folder import load_config, load_provenance
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the chain and the sabotage; write what they found even if they fail."""
-    args = parse_args()
+    args = parse_args(arguments)
     kind = load_config(args.model).kind
     if kind != GPTConfig.kind:
         write_nothing(args, kind)
@@ -49,19 +51,17 @@ def main() -> None:
 
 def write_nothing(args: argparse.Namespace, kind: str) -> None:
     """Zero checks, neither passed nor failed: transformers has only a GPT-2 to compare with."""
-    why = f"nothing is compared: {args.model} is a {kind}, which transformers does not have"
-    with new_folder(args.plots) as plots:
-        write_text(plots / "README.txt", why + "\n")
+    why = write_unsupported(args.plots, "compared", args.model, kind)
     write_json(args.metrics, {"checks_total": 0, "checks_passed": 0})
     print(why)
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.verify_logits", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in ("model", "reference", "metrics", "plots"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
+from gpt.common.files import read_json
 from gpt.config import GPTConfig
 from gpt.plan.estimates import MACHINES, training_memory
 from gpt.plan.params import Params
@@ -13,7 +14,6 @@ from gpt.plan.probe import Probe, measure
 from gpt.plan.report import Speed, lines, probe_lines, vocabulary
 from gpt.runtime import choose_device, machine
 from gpt.train.initial import new_config
-from gpt.weights.tensor_files import read_json
 
 SECONDS = 5.0  # of a probe
 

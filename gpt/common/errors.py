@@ -1,15 +1,15 @@
-"""What a user can cause ends in one line on standard error, never in a traceback."""
+"""Errors that a user can cause: one line on standard error and an exit code, no traceback."""
 
 import sys
 from collections.abc import Callable
 
 
 class UserError(Exception):
-    """Something that a user caused and can mend. The text says WHAT, WHERE, WHAT TO DO."""
+    """An error that a user caused and can mend. The text says WHAT, WHERE, WHAT TO DO."""
 
 
 class Interrupted(Exception):
-    """A signal asked the program to stop, and it has saved what it had. `signum` is the signal."""
+    """The stop that signal `signum` asked for, after the program has saved what it had."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(message)
@@ -17,7 +17,11 @@ class Interrupted(Exception):
 
 
 def run_stage(main: Callable[[], None]) -> None:
-    """Call `main` and exit: 0, or 1 for a user's error, or 128 + signal for an interruption."""
+    """Call `main`; where it fails, print one line on standard error and exit.
+
+    The exit code is 1 for a user's error, a full disk and the like, or too little memory, and
+    128 + signal for an interruption. Other exceptions are bugs: they pass with their traceback.
+    """
     try:
         main()
     except UserError as error:

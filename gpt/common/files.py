@@ -1,4 +1,4 @@
-"""Files are written under a temporary name, synced and renamed: whole or not there at all."""
+"""Files that are whole or not there at all: written under a temporary name, synced and renamed."""
 
 import hashlib
 import json
@@ -68,7 +68,7 @@ def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]])
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill, which then takes the place of `path`, or is removed.
+    """An empty folder to fill, which then takes the place of `path`, or is removed.
 
     Raises UserError if another process is filling it now.
     """

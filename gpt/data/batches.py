@@ -39,14 +39,17 @@ class Batches:
 def document_start(
     tokens: NDArray[np.unsignedinteger], position: int, reach: int, separator: int
 ) -> int:
-    """Where the last separator at or before `position` is, or `position` if none is in reach."""
+    """Position of the last separator at or before `position`; `position` if none is in reach."""
     before = tokens[max(0, position - reach + 1) : position + 1]
     found = np.flatnonzero(before == separator)
     return position - (len(before) - 1 - int(found[-1])) if len(found) else position
 
 
 def windows_per_epoch(n_tokens: int, block_size: int) -> int:
-    """How many windows an epoch deals out: all that fit at whichever offset it starts from."""
+    """Number of windows of an epoch: as many as fit at any offset that it may start from.
+
+    Raises ValueError if there is none.
+    """
     if n_tokens <= block_size:
         raise ValueError(f"{n_tokens} tokens are too few for one block of {block_size} + 1")
     return max(1, n_tokens // block_size - 1)

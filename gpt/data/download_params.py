@@ -9,7 +9,7 @@ from gpt.data.fields import Sha256, Source
 
 
 class DownloadParams(Section):
-    """Where the text comes from."""
+    """The source of the text, and the bounds of a download."""
 
     source: Source
     seed: Seed

@@ -29,7 +29,7 @@ RETRIED = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError, _An
 
 @dataclass(frozen=True)
 class Download:
-    """What to get, and the file that grows until it is whole."""
+    """A URL, the bounds of its download, and the file that grows until it is whole."""
 
     url: str
     max_bytes: int
@@ -152,7 +152,7 @@ def _check_status(response: requests.Response, download: Download) -> None:
 
 
 def _validator(response: requests.Response) -> str:
-    """What proves that a later answer is the same version; "" where the server gives nothing."""
+    """ETag or date that proves a later answer the same version; "" where there is neither."""
     tag = response.headers.get("ETag", "W/")
     return response.headers.get("Last-Modified", "") if tag.startswith("W/") else tag
 

@@ -1,4 +1,4 @@
-"""Where text comes from: the built-in stories, files and folders on disk, or one file at a URL.
+"""Sources of text: the built-in stories, files and folders on disk, or one file at a URL.
 
 Every source becomes a stream of documents in UTF-8. Memory does not grow with the corpus: a .txt is
 memory-mapped, a .jsonl is read by lines and a .parquet by batches.

@@ -1,4 +1,4 @@
-"""Which text trains and which text is held out."""
+"""The split of a corpus into text that trains and text that is held out."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from gpt.common.errors import UserError
 from gpt.data.raw import RawText
 from gpt.data.tokenize_params import TokenizeParams
 
-BLOCK = 1 << 20  # bytes looked at in one go
+BLOCK = 1 << 20  # bytes scanned at once
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _draw(document: bytes, key: bytes) -> int:
 
 
 def _starts(document: bytes, start: int) -> NDArray[np.bool_]:
-    """Which bytes of a block begin a character: in UTF-8 all but 10xxxxxx."""
+    """A mask of the bytes of a block that begin a character: in UTF-8 all but 10xxxxxx."""
     size = min(BLOCK, len(document) - start)
     return np.frombuffer(document, np.int8, size, start) >= -64
 

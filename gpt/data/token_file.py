@@ -68,7 +68,7 @@ class Header:
 
     @classmethod
     def unpack(cls, data: bytes) -> "Header":
-        """What `pack` packed. Raises ValueError if magic, size or checksum is wrong."""
+        """The fields that `pack` packed. Raises ValueError if magic, size or checksum is wrong."""
         if data[: len(MAGIC)] != MAGIC:
             raise ValueError(f"it starts with {data[: len(MAGIC)]!r}, not {MAGIC!r}")
         if len(data) < HEADER_SIZE:
@@ -202,7 +202,7 @@ class TokenWriter:
 
 
 def document_spans(tokens: NDArray[np.integer], end_of_text: int) -> NDArray[np.int64]:
-    """Where each document lies in a stream (N,): starts and ends, (documents, 2).
+    """Spans of the documents in a stream (N,): starts and ends, (documents, 2).
 
     n separators make n + 1 spans, the separators left out; a span may be empty.
     """

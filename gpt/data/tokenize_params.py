@@ -10,7 +10,7 @@ from gpt.tokenizer.tokenizer import Kind
 
 
 class TokenizeParams(Section):
-    """How text becomes token ids, and which text is held out."""
+    """The kind and size of the tokenizer, and the split."""
 
     kind: Kind
     vocab_size: Annotated[int, Field(ge=256, le=2**24)]  # of 'bpe', without the end-of-text id

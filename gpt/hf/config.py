@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from gpt.common.errors import UserError
+from gpt.common.files import read_json
 from gpt.config import GPTConfig
+from gpt.hf.files import CONFIG
 from gpt.weights.model_folder import checked_config
 
 # Fields of GPT2Config that change the maths and that GPTConfig has: theirs, ours, their default.
@@ -68,6 +70,11 @@ HARMLESS = frozenset(
 )
 
 
+def read_hf_config(path: Path) -> GPTConfig:
+    """Our configuration from the file `path` of theirs. Raises UserError."""
+    return config_from_hf(read_json(path), path)
+
+
 def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
     """Our configuration from their config.json, absent fields taking GPT2Config's defaults.
 
@@ -75,7 +82,7 @@ def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
     """
     values = _resolve_aliases(values, path)
     if "model_type" not in values:
-        raise UserError(f"model_type is missing, {path}, it must be a GPT-2 model's config.json")
+        raise UserError(f"model_type is missing, {path}, it must be a GPT-2 model's {CONFIG}")
     for name, only in REQUIRED.items():
         if values.get(name, only) != only:
             raise UserError(f"{name} is {values[name]!r}, {path}, only {only!r} can be imported")

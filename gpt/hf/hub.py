@@ -10,9 +10,9 @@ from typing import Any
 from gpt.common.errors import UserError
 from gpt.common.files import sha256_file
 from gpt.config import GPT2_SIZES
-from gpt.hf.config import config_from_hf
-from gpt.hf.seeded import CONFIG, OPTIONAL_FILES
-from gpt.weights.tensor_files import INDEX, PICKLED, PICKLED_INDEX, WEIGHTS, read_index, read_json
+from gpt.hf.config import read_hf_config
+from gpt.hf.files import CONFIG, OPTIONAL_FILES, PICKLED, weight_files
+from gpt.weights.tensor_files import WEIGHTS
 
 # The commits of the published checkpoints.
 REVISIONS = {
@@ -44,9 +44,13 @@ def download_hub(folder: Path, repository: str, revision: str) -> str:
     config = hub.get(CONFIG)
     if config is None:
         raise UserError(f"no {CONFIG} in {repository} at {revision}, the Hub, check the name")
-    config_from_hf(read_json(config), config)  # before gigabytes are downloaded
+    read_hf_config(config)  # before gigabytes are downloaded
     shutil.copyfile(config, folder / CONFIG)
-    for name in (*_hub_weights(hub), *OPTIONAL_FILES):
+    if not (weights := weight_files(hub.get)):
+        raise UserError(
+            f"no weights in {repository} at {revision}, the Hub, it needs {WEIGHTS} or {PICKLED}"
+        )
+    for name in (*weights, *OPTIONAL_FILES):
         if (path := hub.get(name)) is not None:
             shutil.copyfile(path, folder / name)
     return config.parent.name  # the cache keeps each commit's files in a folder of that name
@@ -97,19 +101,3 @@ class Hub:
             f"cannot get {name} of {self.repository} at {self.revision}, the Hub, check the "
             f"network, the name and the revision, or use import_hf.source=seeded ({reason})"
         )
-
-
-def _hub_weights(hub: Hub) -> list[str]:
-    """Names of the weight files that the model has, the best format first."""
-    if hub.get(WEIGHTS):
-        return [WEIGHTS]
-    if index := hub.get(INDEX):
-        return [INDEX, *sorted(set(read_index(index).values()))]
-    if hub.get(PICKLED):
-        return [PICKLED]
-    if index := hub.get(PICKLED_INDEX):
-        return [PICKLED_INDEX, *sorted(set(read_index(index).values()))]
-    raise UserError(
-        f"no weights in {hub.repository} at {hub.revision}, the Hub, "
-        f"it needs {WEIGHTS} or {PICKLED}"
-    )

@@ -8,7 +8,7 @@ from gpt.common.params import Section, Seed
 
 
 class ImportParams(Section):
-    """Which Hugging Face GPT-2 to import."""
+    """Source and identity of the Hugging Face GPT-2 to import."""
 
     source: Literal["seeded", "local", "hub"]
     model: str  # 'seeded' and 'hub': one of the four sizes; 'hub': also OWNER/NAME

@@ -1,12 +1,7 @@
-"""Where a Hugging Face GPT-2 comes from: a seed, a local folder, or the Hub (`gpt.hf.hub`).
-
-Each source fills a folder with the files that transformers loads: config.json, the weights, and
-the tokenizer's files where there are any.
-"""
+"""Seeded reference checkpoint: a GPT2LMHeadModel whose every tensor is random."""
 
 import hashlib
 import math
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,29 +12,11 @@ from torch import Tensor
 from gpt.common.errors import UserError
 from gpt.common.files import write_json
 from gpt.config import GPT2_SIZES, GPTConfig, gpt2_config
-from gpt.hf.config import config_from_hf, config_to_hf
-from gpt.hf.convert import hf_shapes
-from gpt.weights.tensor_files import (
-    INDEX,
-    PICKLED,
-    WEIGHTS,
-    Shape,
-    open_safetensors,
-    read_json,
-    weight_files,
-    write_tensors,
-)
+from gpt.hf.config import config_to_hf
+from gpt.hf.files import CONFIG
+from gpt.hf.names import hf_shapes
+from gpt.weights.tensor_files import WEIGHTS, Shape, open_safetensors, write_tensors
 
-CONFIG = "config.json"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-OPTIONAL_FILES = ("generation_config.json", *TOKENIZER_FILES)
 ORIGIN = "origin"  # key in the metadata of a seeded checkpoint's weights
 SEEDED = "seeded: random weights, not trained"
 
@@ -77,22 +54,6 @@ def seeded_tensors(shapes: dict[str, Shape], seed: int) -> Iterator[tuple[str, T
         values *= 2 * half_width
         values += np.float32(centre) - half_width
         yield name, torch.from_numpy(values)
-
-
-def copy_local(folder: Path, source: Path) -> None:
-    """Copy the files of a model that transformers saved in `source`. Raises UserError."""
-    if not source.is_dir():
-        raise UserError(f"no such folder, {source}, set import_hf.path to one with a {CONFIG}")
-    config_from_hf(read_json(source / CONFIG), source / CONFIG)  # before gigabytes are copied
-    names = weight_files(source)
-    if not names:
-        raise UserError(f"no weights, {source}, it needs {WEIGHTS}, {INDEX} or {PICKLED}")
-    for name in names:
-        if not (source / name).is_file():
-            raise UserError(f"a shard is missing, {source / name}, get it again")
-    optional = [name for name in OPTIONAL_FILES if (source / name).is_file()]
-    for name in (CONFIG, *names, *optional):
-        shutil.copyfile(source / name, folder / name)
 
 
 def is_seeded(folder: Path) -> bool:

@@ -9,15 +9,13 @@ import tokenizers
 
 from gpt.common.errors import UserError
 from gpt.common.files import write_json, write_text
+from gpt.hf.files import MERGES, TOKENIZER, TOKENIZER_CONFIG, VOCAB
 from gpt.tokenizer.alphabet import CHAR_OF_BYTE, spelled_bytes
 from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
-TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
-VOCAB, MERGES = "vocab.json", "merges.txt"
-
 
 def to_hf(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
-    """The same tokenizer for transformers: `PreTrainedTokenizerFast(tokenizer_object=...)`.
+    """Our tokenizer for transformers: `PreTrainedTokenizerFast(tokenizer_object=...)`.
 
     Every text gives the same ids, except that Hugging Face reads `<|endoftext|>` in a text as the
     end of text (its `split_special_tokens=True` or `encode_special_tokens` turns that off), and
@@ -38,7 +36,7 @@ def write_hf_tokenizer(tokenizer: Tokenizer, folder: Path, block_size: int) -> N
         "eos_token": END_OF_TEXT,
         "clean_up_tokenization_spaces": False,
     }
-    write_json(folder / CONFIG, config)
+    write_json(folder / TOKENIZER_CONFIG, config)
 
 
 def from_hf(folder: Path) -> Tokenizer | None:

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gpt.common.files import read_json
 from gpt.config import GPTConfig
+from gpt.hf.checkpoint import open_checkpoint
 from gpt.hf.config import config_from_hf
-from gpt.hf.convert import match_names, name_table
-from gpt.hf.seeded import CONFIG
+from gpt.hf.files import CONFIG
+from gpt.hf.names import match_names, name_table
 from gpt.parity import reference
-from gpt.weights.tensor_files import open_checkpoint, read_json
 
 Kernel = Literal["sdpa", "eager"]
 KERNELS: tuple[Kernel, ...] = ("sdpa", "eager")

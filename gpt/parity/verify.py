@@ -16,7 +16,7 @@ from gpt.common.files import write_json
 from gpt.config import count_parameters
 from gpt.generate import Continuation, Sampler
 from gpt.hf.config import config_to_hf
-from gpt.hf.convert import hf_shapes
+from gpt.hf.names import hf_shapes
 from gpt.parity.checks import (
     FP64_RELATIVE,
     LINKS,

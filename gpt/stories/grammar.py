@@ -2,11 +2,13 @@
 
 A story is drawn from the probabilistic grammar in `gpt.stories.rules`. Every choice can be read off
 the text, so `log_prob` recovers from the text alone the probability that `generate` drew it with.
-The mean of -log_prob over a split is the loss, in nats, below which no honest model can get.
+The mean of -log_prob over a split estimates the entropy of a story, in nats: no model that has not
+seen the split has a lower expected loss.
 
-Two walkers share one table: `Grammar.write` chooses, `Grammar.read` explores every choice that the
-text allows. Choices are made with integers only (SplitMix64), so that the same seed gives the same
-bytes on every platform and Python version; `random.Random` promises that for `random()` alone.
+`Grammar.sample` and `Grammar.parse` share one table of rules: the one chooses, the other explores
+every choice that the text allows. Choices are made with integers only (SplitMix64), so that the
+same seed gives the same bytes on every platform and Python version; `random.Random` promises that
+for `random()` alone.
 """
 
 import hashlib
@@ -75,7 +77,7 @@ class _Remember(NamedTuple):
 
 
 _Part = str | _Choice | _Slot | _Recall | _Remember
-_Todo = tuple[_Part, "_Todo"] | None  # a linked list: readers that part ways share its tail
+_Todo = tuple[_Part, "_Todo"] | None  # a linked list: derivations that differ so far share its tail
 _Memory = Mapping[str, str]
 
 
@@ -90,8 +92,8 @@ def _capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _raised(part: _Part) -> _Part:
-    """Return `part` with a capital first letter."""
+def _with_capital(part: _Part) -> _Part:
+    """`part` with a capital first letter."""
     if isinstance(part, str):
         return _capitalised(part)
     if isinstance(part, _Choice | _Recall):
@@ -102,7 +104,7 @@ def _raised(part: _Part) -> _Part:
 def _push(parts: tuple[_Part, ...], capital: bool, todo: _Todo) -> _Todo:
     for part in reversed(parts[1:]):
         todo = (part, todo)
-    return (_raised(parts[0]) if capital else parts[0], todo)
+    return (_with_capital(parts[0]) if capital else parts[0], todo)
 
 
 class Grammar:
@@ -146,14 +148,14 @@ class Grammar:
         return _Slot(slot, choice) if slot else choice
 
     def words(self) -> frozenset[str]:
-        """Return every word that the grammar can say, in lower case."""
+        """Every word that the grammar can produce, in lower case."""
         literals = [part for rule in self._rules.values() for way in rule for part in way.parts]
         texts = [part for part in literals if isinstance(part, str)]
         texts += [form for forms in self._forms.values() for form in forms.values()]
         return frozenset(word for text in texts for word in re.findall(r"[a-z']+", text.lower()))
 
     def _ways(self, choice: _Choice, memory: _Memory) -> tuple[int, tuple[_Way, ...]]:
-        """Return the sum of the weights of the ways that `memory` leaves open, and these ways."""
+        """The sum of the weights of the ways that `memory` leaves open, and these ways."""
         ways = self._rules[choice.rule]
         if choice.excluded:
             taken = {(memory[slot],) for slot in choice.excluded}
@@ -166,7 +168,7 @@ class Grammar:
             text = self._forms[part.form][text]
         return _capitalised(text) if part.capital else text
 
-    def write(self, rule: str, below: Callable[[int], int]) -> Story:
+    def sample(self, rule: str, below: Callable[[int], int]) -> Story:
         """Expand `rule`; `below(n)` supplies the random integers, uniform in [0, n)."""
         text, log_prob, memory = "", 0.0, dict[str, str]()
         todo: _Todo = (_Choice(rule, (), False), None)
@@ -182,16 +184,16 @@ class Grammar:
                 todo = (part.choice, (_Remember(part.slot, len(text)), todo))
             else:
                 total, ways = self._ways(part, memory)
-                ticket, taken = below(total), 0
-                while ticket >= ways[taken].weight:
-                    ticket -= ways[taken].weight
+                draw, taken = below(total), 0
+                while draw >= ways[taken].weight:
+                    draw -= ways[taken].weight
                     taken += 1
                 log_prob += math.log(ways[taken].weight / total)
                 todo = _push(ways[taken].parts, part.capital, todo)
         return Story(text, log_prob)
 
-    def read(self, rule: str, text: str, memory: _Memory | None = None) -> list[float]:
-        """Return the log-probability of every derivation of `text` from `rule`.
+    def parse(self, rule: str, text: str, memory: _Memory | None = None) -> list[float]:
+        """Log-probability of every derivation of `text` from `rule`.
 
         `memory` holds what slots contain at the start. Raises NotAStory if there is no derivation.
         """
@@ -230,7 +232,7 @@ class Grammar:
 
 
 def _splitmix64(state: int) -> Callable[[int], int]:
-    """Return a function that draws an unbiased integer in [0, n) for n up to 2**64.
+    """A function that draws an unbiased integer in [0, n) for n up to 2**64.
 
     Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014), figure 17.
     """
@@ -256,11 +258,11 @@ def _grammar() -> Grammar:
 
 def _story(seed: int, index: int) -> Story:
     digest = hashlib.sha256(f"stories/{seed}/{index}".encode()).digest()
-    return _grammar().write("story", _splitmix64(int.from_bytes(digest[:8], "big")))
+    return _grammar().sample("story", _splitmix64(int.from_bytes(digest[:8], "big")))
 
 
 def generate(seed: int, size_bytes: int) -> Iterator[Story]:
-    """Yield stories until their texts hold at least `size_bytes` bytes of UTF-8 in total.
+    """Stories until their texts hold at least `size_bytes` bytes of UTF-8 in total.
 
     Story i depends on `seed` and i only, so a larger corpus begins with the smaller one.
     """
@@ -273,16 +275,16 @@ def generate(seed: int, size_bytes: int) -> Iterator[Story]:
 
 
 def log_prob(text: str) -> float:
-    """Return the natural logarithm of the probability of `text`, from the text alone.
+    """Natural logarithm of the probability of `text`, from the text alone.
 
     Raises NotAStory if the grammar cannot produce it.
     """
-    (only,) = _grammar().read("story", text)  # the tests prove that there is never a second one
+    (only,) = _grammar().parse("story", text)  # the tests prove that there is never a second one
     return only
 
 
 def is_story(text: str) -> bool:
-    """Return whether the grammar can produce `text`."""
+    """Whether the grammar can produce `text`."""
     try:
         log_prob(text)
     except NotAStory:
@@ -291,5 +293,5 @@ def is_story(text: str) -> bool:
 
 
 def vocabulary() -> frozenset[str]:
-    """Return the words that stories are made of, in lower case."""
+    """The words that stories are made of, in lower case."""
     return _grammar().words()

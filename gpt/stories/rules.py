@@ -1,4 +1,4 @@
-"""The grammar of the built-in corpus, as plain data; `gpt.stories.grammar` speaks and reads it.
+"""The grammar of the built-in corpus, as plain data; `gpt.stories.grammar` samples and parses it.
 
 A rule is a list of alternatives, one a line or separated by `|`. An alternative may begin with
 its weight (`3: `); without one it weighs 1. Inside an alternative:

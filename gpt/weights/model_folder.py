@@ -2,12 +2,11 @@
 
 Weights are float32 under the names and in the layout of `gpt.model`; a tied head is stored once.
 config.json holds the SHA-256 of the weights' file and, in `config_sha256`, that of all else in it:
-one flipped bit in either file is noticed.
+one flipped bit in either file is found.
 """
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import cache
@@ -19,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from gpt.common.errors import UserError
-from gpt.common.files import new_folder, sha256_file, write_json
+from gpt.common.files import new_folder, read_json, sha256_file, write_json
+from gpt.common.params import reason, shown
 from gpt.config import Attention, BigramConfig, GPTConfig, ModelConfig
 from gpt.language_model import Bigram, LanguageModel, new_model
 from gpt.model import GPT
@@ -30,7 +30,6 @@ from gpt.weights.tensor_files import (
     TensorFiles,
     check_finite,
     open_safetensors,
-    read_json,
     write_tensors,
 )
 
@@ -82,7 +81,7 @@ def write_model(
     """Fill an existing folder from float32 `tensors` that come one by one in the model's order."""
     digest = write_tensors(folder / WEIGHTS, tensor_shapes(config), tensors, {"format": "pt"})
     values = {"format": FORMAT, "kind": config.kind, **asdict(config), WEIGHTS_SUM: digest}
-    write_json(folder / CONFIG, signed(values))
+    write_json(folder / CONFIG, with_checksum(values))
     write_json(folder / PROVENANCE, provenance)
     if tokenizer is not None:
         tokenizer.save(folder / VOCABULARY)
@@ -126,27 +125,19 @@ def model_from_state(
 
 
 def open_model(folder: Path) -> TensorFiles:
-    """The weights of a model folder, names, shapes and dtypes checked, values still unread."""
+    """The weights of a model folder, checked but for their values, which are still unread.
+
+    Raises UserError if names, shapes, dtypes or the checksum are not those of its config.json.
+    """
     if not folder.is_dir():
         raise UserError(f"no model folder, {folder}, run the stage that makes it")
     expected = tensor_shapes(load_config(folder))
     path = folder / WEIGHTS
     weights = open_safetensors(path)
-    if missing := sorted(expected.keys() - weights.stored.keys()):
-        raise UserError(f"{missing[0]} is missing, {path}, make the model again")
-    if unknown := sorted(weights.stored.keys() - expected.keys()):
-        raise UserError(f"{unknown[0]} is not a tensor of this model, {path}, make it again")
-    for name, entry in weights.stored.items():
-        if entry.shape != expected[name]:
-            raise UserError(
-                f"{name} has shape {entry.shape}, config.json says {expected[name]}, {path}, "
-                "make the model again"
-            )
-        if entry.dtype != "F32":
-            raise UserError(f"{name} is {entry.dtype}, it must be F32, {path}, make it again")
+    _check_stored(weights, expected, path)
     if (found := sha256_file(path)) != (said := str(read_json(folder / CONFIG)[WEIGHTS_SUM])):
         raise UserError(
-            f"checksum is {found[:12]}, config.json says {said[:12]}, {path}, make the model again"
+            f"checksum is {found[:12]}, {CONFIG} says {said[:12]}, {path}, make the model again"
         )
     return weights
 
@@ -166,12 +157,12 @@ def load_config(folder: Path) -> ModelConfig:
         word = "missing" if wrong[0] in expected else "not a key of a model folder"
         raise UserError(f"{wrong[0]} is {word}, {path}, make the model again")
     config = checked_config(KINDS[kind], {name: values[name] for name in known}, path)
-    if signed(values) != values:
+    if with_checksum(values) != values:
         raise UserError(f"the values do not match {CONFIG_SUM}, {path}, make the model again")
     return config
 
 
-def signed(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a config.json with their own SHA-256 as the last of them."""
     rest = {name: value for name, value in values.items() if name != CONFIG_SUM}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
@@ -192,11 +183,8 @@ def checked_config(kind: type[Config], values: Mapping[str, Any], path: Path) ->
         return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-    reason = first["msg"].removeprefix("Value error, ")
-    if first["loc"]:
-        shown = reprlib.repr(first["input"])
-        reason = f"{first['loc'][0]} is {shown}, {reason[0].lower()}{reason[1:]}"
-    raise UserError(f"{reason}, {path}, mend or replace the file")
+    what = f"{first['loc'][0]} is {shown(first['input'])}, " if first["loc"] else ""
+    raise UserError(f"{what}{reason(first)}, {path}, mend or replace the file")
 
 
 def load_tokenizer(folder: Path) -> Tokenizer | None:
@@ -206,13 +194,28 @@ def load_tokenizer(folder: Path) -> Tokenizer | None:
 
 
 def load_provenance(folder: Path) -> dict[str, Any]:
-    """What a model folder says about its own origin."""
+    """The origin of a model folder's weights, as it was recorded. Raises UserError."""
     return read_json(folder / PROVENANCE)
 
 
 def _state(folder: Path) -> dict[str, Tensor]:
     weights = open_model(folder)
     return {name: _checked(weights, name) for name in weights.stored}
+
+
+def _check_stored(weights: TensorFiles, expected: Mapping[str, Shape], path: Path) -> None:
+    if missing := sorted(expected.keys() - weights.stored.keys()):
+        raise UserError(f"{missing[0]} is missing, {path}, make the model again")
+    if unknown := sorted(weights.stored.keys() - expected.keys()):
+        raise UserError(f"{unknown[0]} is not a tensor of this model, {path}, make it again")
+    for name, entry in weights.stored.items():
+        if entry.shape != expected[name]:
+            raise UserError(
+                f"{name} has shape {entry.shape}, {CONFIG} says {expected[name]}, {path}, "
+                "make the model again"
+            )
+        if entry.dtype != "F32":
+            raise UserError(f"{name} is {entry.dtype}, it must be F32, {path}, make it again")
 
 
 def _checked(weights: TensorFiles, name: str) -> Tensor:

@@ -1,7 +1,6 @@
-"""Checkpoint files of tensors, read and written one tensor at a time.
+"""Safetensors files, read and written one tensor at a time.
 
-Memory therefore holds one tensor, not one model. Safetensors files go through the safetensors
-library, PyTorch's pickle-based format only through `torch.load(weights_only=True)`.
+Memory therefore holds one tensor, not one model.
 """
 
 import hashlib
@@ -19,15 +18,12 @@ from torch import Tensor
 from gpt.common.errors import UserError
 
 WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-PICKLED = "pytorch_model.bin"
-PICKLED_INDEX = "pytorch_model.bin.index.json"
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies, and what it is."""
+    """File, shape and dtype of a tensor."""
 
     file: Path
     shape: Shape
@@ -35,16 +31,11 @@ class Stored:
 
 
 class TensorFiles:
-    """The tensors of one checkpoint, in one file or many. `read` gives one tensor at a time."""
+    """The tensors of a checkpoint: which there are, and `read`, which gives one at a time."""
 
     def __init__(self, stored: Mapping[str, Stored], metadata: Mapping[str, str]) -> None:
         self.stored = dict(stored)
         self.metadata = dict(metadata)
-
-    @property
-    def files(self) -> list[Path]:
-        """The files that hold tensors, each once, sorted."""
-        return sorted({entry.file for entry in self.stored.values()})
 
     def read(self, name: str) -> Tensor:
         """The tensor as stored, in memory of its own."""
@@ -54,32 +45,7 @@ class TensorFiles:
             with safe_open(path, framework="pt") as file:
                 return cast(Tensor, file.get_tensor(name)).clone()
         except (SafetensorError, OSError) as error:
-            raise damaged(path, error) from None
-
-
-class PickledTensorFiles(TensorFiles):
-    """The same for PyTorch's own format; the whole checkpoint may be in memory."""
-
-    def __init__(self, tensors: Mapping[str, Tensor], files: Mapping[str, Path]) -> None:
-        names = {
-            torch.float32: "F32",
-            torch.float16: "F16",
-            torch.bfloat16: "BF16",
-            torch.float64: "F64",
-            torch.uint8: "U8",
-            torch.bool: "BOOL",
-        }
-        super().__init__(
-            {
-                name: Stored(files[name], tuple(value.shape), names.get(value.dtype, "other"))
-                for name, value in tensors.items()
-            },
-            {},
-        )
-        self._tensors = tensors
-
-    def read(self, name: str) -> Tensor:
-        return self._tensors[name].clone()
+            raise _damaged(path, error) from None
 
 
 def open_safetensors(path: Path) -> TensorFiles:
@@ -95,59 +61,7 @@ def open_safetensors(path: Path) -> TensorFiles:
     except FileNotFoundError:
         raise UserError(f"no weights, {path}, check the path") from None
     except (SafetensorError, OSError) as error:
-        raise damaged(path, error) from None
-
-
-def open_checkpoint(folder: Path) -> TensorFiles:
-    """Open the weights of a Hugging Face model folder: safetensors, sharded or not, else .bin.
-
-    Raises UserError on a missing, damaged or surplus file and on a shard that does not fit its
-    index.
-    """
-    if (folder / WEIGHTS).is_file():
-        return open_safetensors(folder / WEIGHTS)
-    if (folder / INDEX).is_file():
-        return _open_shards(folder / INDEX)
-    if (folder / PICKLED).is_file():
-        tensors = _unpickle(folder / PICKLED)
-        return PickledTensorFiles(tensors, dict.fromkeys(tensors, folder / PICKLED))
-    if (folder / PICKLED_INDEX).is_file():
-        return _open_pickled_shards(folder / PICKLED_INDEX)
-    raise UserError(f"no weights, {folder}, it needs {WEIGHTS}, {INDEX} or {PICKLED}")
-
-
-def weight_files(folder: Path) -> list[str]:
-    """Names of the files that hold a folder's weights, the index included, headers unread."""
-    for whole, index in ((WEIGHTS, INDEX), (PICKLED, PICKLED_INDEX)):
-        if (folder / whole).is_file():
-            return [whole]
-        if (folder / index).is_file():
-            return [index, *sorted(set(read_index(folder / index).values()))]
-    return []
-
-
-def read_index(path: Path) -> dict[str, str]:
-    """Which shard holds which tensor. Raises UserError if the index is not an index."""
-    weight_map = read_json(path).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise UserError(f"no weight_map in the index, {path}, get it again")
-    for shard in weight_map.values():
-        if not isinstance(shard, str) or Path(shard).name != shard:
-            raise UserError(f"the index names {shard!r} as a shard, {path}, get it again")
-    return cast(dict[str, str], weight_map)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises UserError naming the file."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"missing file, {path}, check the path") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"not valid JSON, {path}, {error}") from None
-    if not isinstance(value, dict):
-        raise UserError(f"not a JSON object, {path}, get the file again")
-    return value
+        raise _damaged(path, error) from None
 
 
 def write_tensors(
@@ -191,8 +105,7 @@ def check_finite(name: str, tensor: Tensor, where: Path) -> None:
         raise UserError(f"{name} has NaN or infinite values, {where}, get the weights again")
 
 
-def damaged(path: Path, error: Exception) -> UserError:
-    """One line for a file that does not hold what its name promises."""
+def _damaged(path: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())
     return UserError(f"damaged or not a safetensors file, {path}, get it again ({reason})")
 
@@ -207,78 +120,3 @@ def _header(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _open_shards(index: Path) -> TensorFiles:
-    weight_map = read_index(index)
-    stored: dict[str, Stored] = {}
-    metadata: dict[str, str] = {}
-    for shard in sorted(set(weight_map.values())):
-        path = index.with_name(shard)
-        if not path.is_file():
-            raise UserError(f"a shard is missing, {path}, get it again")
-        opened = open_safetensors(path)
-        metadata |= opened.metadata
-        for name, entry in opened.stored.items():
-            if weight_map.get(name) != shard:
-                raise UserError(f"{name} is not where the index has it, {path}, get both again")
-            stored[name] = entry
-    _all_found(weight_map, stored, index)
-    return TensorFiles(stored, metadata)
-
-
-def _open_pickled_shards(index: Path) -> TensorFiles:
-    weight_map = read_index(index)
-    tensors: dict[str, Tensor] = {}
-    for shard in sorted(set(weight_map.values())):
-        path = index.with_name(shard)
-        if not path.is_file():
-            raise UserError(f"a shard is missing, {path}, get it again")
-        for name, value in _unpickle(path).items():
-            if weight_map.get(name) != shard:
-                raise UserError(f"{name} is not where the index has it, {path}, get both again")
-            tensors[name] = value
-    _all_found(weight_map, tensors, index)
-    return PickledTensorFiles(
-        tensors, {name: index.with_name(shard) for name, shard in weight_map.items()}
-    )
-
-
-def _all_found(weight_map: Mapping[str, str], found: Mapping[str, Any], index: Path) -> None:
-    if absent := sorted(set(weight_map) - set(found)):
-        raise UserError(
-            f"{absent[0]} is in the index, not in its shard {weight_map[absent[0]]}, {index}, "
-            "get both again"
-        )
-
-
-def _unpickle(path: Path) -> dict[str, Tensor]:
-    """A state dict in PyTorch's format, without running any code that the file may hold."""
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # the format before PyTorch 1.6 is no zip file and cannot be mapped
-        value = _unpickle_legacy(path)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # damaged bytes fail in every way that the unpickler's code can
-        raise _not_plain(path, error) from None
-    if not isinstance(value, dict) or not all(isinstance(v, Tensor) for v in value.values()):
-        raise UserError(f"not a mapping of tensors, {path}, save it with save_pretrained")
-    return {str(name): tensor for name, tensor in value.items()}
-
-
-def _unpickle_legacy(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise _not_plain(path, error) from None
-
-
-def _not_plain(path: Path, error: Exception) -> UserError:
-    reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
-    return UserError(
-        f"damaged, or more than plain tensors in it, {path}, "
-        f"save it again as safetensors ({reason})"
-    )

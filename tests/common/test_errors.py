@@ -1,4 +1,4 @@
-"""How a stage ends."""
+"""The end of a stage: its exit code and its last line."""
 
 import errno
 import signal

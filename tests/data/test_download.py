@@ -23,8 +23,8 @@ from gpt.data.fetch import fetch
 from gpt.data.http_download import ATTEMPTS
 from gpt.data.raw import open_raw
 from stages.download import main
+from tests.support.imports import ROOT
 
-REPOSITORY = Path(__file__).parents[2]
 TEXT = "".join(f"Line {i} of a text from the network, \u00e9.\n" for i in range(9000)).encode()
 SUM = hashlib.sha256(TEXT).hexdigest()
 CHUNK = 1024
@@ -33,7 +33,7 @@ HALF = 200 * CHUNK
 
 @dataclass
 class Site:
-    """What the server says. The lists hold one entry a request; the last entry stays."""
+    """The answers of the server. The lists hold one entry a request; the last entry stays."""
 
     url: str = ""
     body: bytes = TEXT
@@ -383,7 +383,7 @@ class Stage:
 
     def arguments(self, **changes: Any) -> list[str]:
         """The command line for params.yaml as committed, with changes to its download section."""
-        params = read_yaml(REPOSITORY / "params.yaml")
+        params = read_yaml(ROOT / "params.yaml")
         params["download"] |= changes
         (self.folder / "params.yaml").write_text(json.dumps(params))
         names = {"out": "raw", "cache": "cache", "metrics": "download.json"}
@@ -572,7 +572,7 @@ def test_a_cut_stage_is_completed_by_the_next(
 
 def run_program(stage: Stage, **changes: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stages.download", *stage.arguments(**changes)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_the_program_succeeds(stage: Stage) -> None:
@@ -599,5 +599,5 @@ def test_an_unreachable_url_ends_the_program_with_one_line(
 def test_torch_is_not_imported() -> None:
     code = "import sys, stages.download; print('torch' in sys.modules)"
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

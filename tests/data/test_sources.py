@@ -16,10 +16,8 @@ from gpt.data import sources
 from gpt.data.raw import open_raw, write_raw
 from gpt.data.sources import open_corpus
 from gpt.stories.grammar import generate
-from tests.support.corpora import download_params
-
-REPOSITORY = Path(__file__).parents[2]
-SHAKESPEARE = REPOSITORY.parent / "shared" / "data" / "tinyshakespeare.txt"
+from tests.support.corpora import SHAKESPEARE, download_params
+from tests.support.imports import ROOT
 
 
 def read(path: Path | str, **changes: Any) -> list[bytes]:
@@ -231,7 +229,7 @@ from gpt.data.sources import _read_parquet
 list(_read_parquet(Path({str(file)!r}), "text"))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert "UserError: pyarrow is missing" in done.stderr
     assert "pip install pyarrow" in done.stderr

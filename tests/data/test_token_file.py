@@ -9,7 +9,7 @@ import pytest
 
 from gpt.common.errors import UserError
 from gpt.data.token_file import HEADER_SIZE, TokenWriter, document_spans, open_tokens
-from tests.support.tokens import rewrite_header
+from tests.support.token_files import rewrite_header
 
 TOKENIZER = hashlib.sha256(b"tokenizer").hexdigest()
 IDS = np.array([3, 0, 65535, 7, 7, 1], np.uint32)

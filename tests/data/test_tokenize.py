@@ -23,10 +23,9 @@ from gpt.data.token_file import document_spans, open_tokens
 from gpt.data.tokenize_params import TokenizeParams
 from gpt.tokenizer.tokenizer import Tokenizer
 from stages.tokenize import main, tokenize
+from tests.support.corpora import SHAKESPEARE, TIKTOKEN_CACHE
+from tests.support.imports import ROOT
 
-ROOT = Path(__file__).parents[2]
-SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
-CACHE = ROOT.parent / "shared" / "data" / "tiktoken_cache"
 BASE = TokenizeParams(kind="bpe", vocab_size=300, split="document", val_fraction=0.1, seed=1)
 TALES = [f"Tale {n}: the cat sat {'on the mat ' * (n % 7)}— über {n}.\n" for n in range(300)]
 
@@ -246,9 +245,9 @@ def test_the_stage_writes_tokens_and_metrics(
 def test_tiny_shakespeare_has_the_published_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, train: int, val: int, ids: int
 ) -> None:
-    if kind == "gpt2" and not CACHE.is_dir():
-        pytest.skip(f"needs GPT-2's two files in {CACHE}")
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
+    if kind == "gpt2" and not TIKTOKEN_CACHE.is_dir():
+        pytest.skip(f"needs GPT-2's two files in {TIKTOKEN_CACHE}")
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(TIKTOKEN_CACHE))
     source = raw(tmp_path, [SHAKESPEARE.read_text(encoding="utf-8")])
     found = tokenize(source, tmp_path / "o", params(kind=kind, split="position"), 2)
     assert (found.train.tokens, found.val.tokens) == (train, val)

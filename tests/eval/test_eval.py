@@ -17,9 +17,9 @@ from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import save_model
 from stages import download, tokenize
 from stages import eval as eval_stage
-from tests.robustness.test_bad_input import contents, stage
 from tests.support.imports import ROOT
 from tests.support.project import stage_arguments
+from tests.support.stages import contents, refusal
 
 LONGEST = 1000  # characters of a story
 
@@ -84,7 +84,7 @@ def test_an_evaluation_that_looks_ahead_is_found_out(
     assert metrics["val_loss"] > 10 * metrics["loss_floor"]
     before = contents(project)
     monkeypatch.setattr("gpt.model.fused_attention", off_by_one)
-    said = stage("eval", capsys, monkeypatch)
+    said = refusal("eval", capsys)
     assert "is below the text's entropy" in said
     assert "the evaluation or the split leaks" in said
     assert contents(project) == before

@@ -1,7 +1,6 @@
-"""Names, layouts and configurations: Hugging Face's and ours, both directions, nothing ignored."""
+"""Names and layouts: Hugging Face's and ours, both directions, nothing ignored."""
 
-import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model
-from transformers.utils import logging
 
 from gpt.common.errors import UserError
-from gpt.common.files import sha256_file
-from gpt.config import GPTConfig, count_parameters, gpt2_config
-from gpt.hf.config import ACTIVATION_NAMES, HARMLESS, MATHS, REQUIRED, config_from_hf, config_to_hf
-from gpt.hf.convert import export_model, hf_shapes, import_model, name_table
-from gpt.hf.seeded import write_seeded_config
+from gpt.config import GPTConfig, count_parameters
+from gpt.hf.config import ACTIVATION_NAMES, config_to_hf
+from gpt.hf.convert import export_model, import_model, write_unsupported
+from gpt.hf.names import full_names, hf_shapes, name_table
 from gpt.model import GPT
 from gpt.parity.oracles import HFJudge
+from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_model, save_model
 from tests.support.models import CONFIG, PROVENANCE, seeded
-
-logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-HERE = Path("config.json")
 
 
 def logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -40,29 +34,6 @@ def ids_for(config: GPTConfig) -> torch.Tensor:
     return torch.randint(config.vocab_size, (2, config.block_size), generator=generator)
 
 
-def test_defaults_are_those_of_transformers() -> None:
-    defaults = GPT2Config()
-    assert {theirs: default for theirs, _, default in MATHS} == {
-        theirs: getattr(defaults, theirs) for theirs, _, _ in MATHS
-    }
-    written = json.loads(defaults.to_json_string(use_diff=False))
-    for name, only in REQUIRED.items():
-        assert written.get(name, only) == only
-
-
-def test_every_field_that_transformers_writes_is_accounted_for() -> None:
-    written = json.loads(GPT2Config().to_json_string(use_diff=False))
-    known = {theirs for theirs, _, _ in MATHS} | REQUIRED.keys() | HARMLESS
-    assert written.keys() <= known
-    assert not {theirs for theirs, _, _ in MATHS} & (REQUIRED.keys() | HARMLESS)
-    assert not REQUIRED.keys() & HARMLESS
-
-
-def test_every_field_of_ours_is_mapped() -> None:
-    mapped = {ours for _, ours, _ in MATHS}
-    assert {field.name for field in fields(GPTConfig)} == mapped | {"bias", "dropout"}
-
-
 @pytest.mark.parametrize("tied", [True, False])
 def test_names_and_shapes_are_those_of_transformers(tied: bool) -> None:
     config = replace(CONFIG, tie_word_embeddings=tied, n_inner=5)
@@ -71,84 +42,6 @@ def test_names_and_shapes_are_those_of_transformers(tied: bool) -> None:
     assert hf_shapes(config) == theirs
     assert set(name_table(config)) == {name for name, _ in GPT(config).named_parameters()}
     assert sum(p.numel() for p in model.parameters()) == count_parameters(config)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("reorder_and_upcast_attn", True),
-        ("add_cross_attention", True),
-        ("activation_function", "silu"),
-        ("activation_function", "gelu_fast"),
-        ("quantization_config", {"bits": 4}),
-        ("pruned_heads", {"0": [1]}),
-        ("chunk_size_feed_forward", 2),
-        ("model_type", "gpt_neo"),
-        ("is_encoder_decoder", True),
-        ("alibi", True),
-        ("n_layer", "2"),
-        ("n_layer", 0),
-        ("n_head", 3),
-        ("vocab_size", None),
-        ("tie_word_embeddings", "yes"),
-        ("scale_attn_weights", 1),
-        ("layer_norm_epsilon", 0.0),
-        ("n_ctx", 5),
-        ("hidden_size", 32),
-    ],
-)
-def test_what_cannot_be_equal_is_refused_by_name_and_value(field: str, value: object) -> None:
-    ours = {theirs: name for theirs, name, _ in MATHS} | {"activation_function": "activation"}
-    with pytest.raises(UserError) as caught:
-        config_from_hf(config_to_hf(CONFIG, 0) | {field: value}, HERE)
-    message = str(caught.value)
-    assert field in message or ours.get(field, field) in message
-    assert repr(value) in message or str(value) in message
-    assert "config.json" in message
-    assert "\n" not in message
-
-
-def test_absent_fields_take_the_defaults_and_aliases_their_place() -> None:
-    config = config_from_hf({"model_type": "gpt2"}, HERE)
-    assert (config.vocab_size, config.block_size, config.n_layer) == (50257, 1024, 12)
-    aliased = {"hidden_size": 8, "num_attention_heads": 4, "num_hidden_layers": 1}
-    aliased |= {"max_position_embeddings": 9}
-    config = config_from_hf({"model_type": "gpt2", **aliased}, HERE)
-    assert (config.n_embd, config.n_head, config.n_layer, config.block_size) == (8, 4, 1, 9)
-    with pytest.raises(UserError, match="model_type is missing"):
-        config_from_hf({}, HERE)
-
-
-def test_the_published_config_is_understood() -> None:
-    """The fields that the published sizes have between them, old ones included."""
-    published = {
-        "activation_function": "gelu_new",
-        "architectures": ["GPT2LMHeadModel"],
-        "attn_pdrop": 0.1,
-        "bos_token_id": 50256,
-        "embd_pdrop": 0.1,
-        "eos_token_id": 50256,
-        "initializer_range": 0.02,
-        "layer_norm_epsilon": 1e-05,
-        "model_type": "gpt2",
-        "n_ctx": 1024,
-        "n_embd": 1600,
-        "n_head": 25,
-        "n_layer": 48,
-        "n_positions": 1024,
-        "n_special": 0,
-        "output_past": True,
-        "predict_special_tokens": True,
-        "resid_pdrop": 0.1,
-        "summary_activation": None,
-        "summary_first_dropout": 0.1,
-        "summary_proj_to_labels": True,
-        "summary_type": "cls_index",
-        "summary_use_proj": True,
-        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
-        "vocab_size": 50257,
-    }
-    assert config_from_hf(published, HERE) == gpt2_config("gpt2-xl")
 
 
 CHOICES = st.fixed_dictionaries(
@@ -241,7 +134,7 @@ def test_export_loads_in_transformers_with_equal_logits(
 
 
 def test_a_bare_model_and_old_buffers_are_imported(tmp_path: Path) -> None:
-    """What the published files look like: no prefix, and the mask among the weights."""
+    """As the published files are: no prefix, and the mask among the weights."""
     model, source = seeded(tmp_path)
     tensors = load_file(source / "model.safetensors")
     bare = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
@@ -331,25 +224,26 @@ def test_damaged_tensors_are_refused_by_name(tmp_path: Path, name: str) -> None:
 
 
 def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path: Path) -> None:
-    from gpt.tokenizer.tokenizer import Tokenizer
-
     _, source = seeded(tmp_path)
     tokenizer = Tokenizer.from_characters(map(chr, range(32, 130)))
     with pytest.raises(UserError, match="the tokenizer has 99 tokens, the model 67"):
         import_model(source, tmp_path, PROVENANCE, tokenizer)
 
 
-def test_seeded_tensors_depend_on_name_and_seed_alone(tmp_path: Path) -> None:
-    for name, seed, layers in (("a", 1, 3), ("b", 2, 3), ("c", 1, 2)):
-        (tmp_path / name).mkdir()
-        write_seeded_config(tmp_path / name, replace(CONFIG, n_layer=layers), seed)
-    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
-    assert all(torch.equal(tensor, a[name]) for name, tensor in c.items())
-    assert not any(torch.equal(tensor, b[name]) for name, tensor in a.items())
-    assert all(float(tensor.std()) > 0.03 for tensor in a.values())
-    # The same bits on every platform: whole numbers, scaled in float32. If the seeded reference is
-    # changed on purpose, so is this.
-    assert sha256_file(tmp_path / "a" / "model.safetensors") == GOLDEN
+def test_names_without_the_prefix_get_it() -> None:
+    full = {"transformer.wpe.weight": "transformer.wpe.weight", "lm_head.weight": "lm_head.weight"}
+    assert full_names(full) == full
+    assert full_names(["wpe.weight", "lm_head.weight"]) == full | {
+        "transformer.wpe.weight": "wpe.weight"
+    }
 
 
-GOLDEN = "e3f18e948f7a6ff857237e4e30b7aaebf991221e655bf806e38d8a4f201e995c"
+def test_what_transformers_does_not_have_is_said(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    said = write_unsupported(tmp_path / "out", "exported", Path("models/trained"), "bigram")
+    assert said == (
+        "nothing is exported: models/trained is a bigram, which transformers does not have"
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["README.txt"]
+    assert (tmp_path / "out" / "README.txt").read_text() == said + "\n"

@@ -6,18 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from ruamel.yaml import YAML
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
-from gpt.common.params import read_yaml
 from gpt.hf.tokenizer import write_hf_tokenizer
 from gpt.stories.grammar import generate
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_provenance, load_tokenizer
 from stages import import_hf, verify_logits
-from tests.support.imports import ROOT
+from tests.support.corpora import SHAKESPEARE
+from tests.support.stages import preset_params, write_params
 
-SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
 BLOCK = 64
 
 
@@ -62,19 +60,15 @@ def trained_by_trainer(folder: Path, text: str, steps: int) -> tuple[Path, list[
     return checkpoint, losses
 
 
-def run_chain(folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def run_chain(folder: Path, checkpoint: Path) -> dict[str, Any]:
     """import_hf and verify_logits on a local folder, as dvc.yaml runs them; the metrics."""
-    params = read_yaml(ROOT / "params.yaml")
-    params["import_hf"] |= {"source": "local", "path": str(checkpoint)}
-    YAML().dump(params, folder / "params.yaml")
-    monkeypatch.chdir(folder)
-    arguments = "import_hf --out imported --metrics import.json"
-    monkeypatch.setattr("sys.argv", arguments.split())
-    import_hf.main()
-    arguments = "verify --model imported --reference imported/source --metrics verify.json"
-    monkeypatch.setattr("sys.argv", [*arguments.split(), "--plots", "plots"])
-    verify_logits.main()
-    return json.loads((folder / "verify.json").read_text())  # type: ignore[no-any-return]
+    params, metrics = f"--params={folder / 'params.yaml'}", folder / "verify.json"
+    write_params(folder, preset_params(import_hf={"source": "local", "path": str(checkpoint)}))
+    model = folder / "imported"
+    import_hf.main([params, f"--out={model}", f"--metrics={folder / 'import.json'}"])
+    folders = [f"--model={model}", f"--reference={model / 'source'}", f"--plots={folder / 'plots'}"]
+    verify_logits.main([params, *folders, f"--metrics={metrics}"])
+    return json.loads(metrics.read_text())  # type: ignore[no-any-return]
 
 
 def read_text(name: str) -> str:
@@ -86,13 +80,11 @@ def read_text(name: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "steps"), [("stories", 100), ("shakespeare", 300)])
-def test_trainers_checkpoint_passes_the_whole_chain(
-    name: str, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trainers_checkpoint_passes_the_whole_chain(name: str, steps: int, tmp_path: Path) -> None:
     text = read_text(name)
     checkpoint, losses = trained_by_trainer(tmp_path / "theirs", text, steps)
     assert losses[-1] < losses[0] - 0.5
-    metrics = run_chain(tmp_path, checkpoint, monkeypatch)
+    metrics = run_chain(tmp_path, checkpoint)
     assert metrics["passed"]
     assert metrics["pretrained"]
     assert metrics["checks_passed"] == metrics["checks_total"] >= 50

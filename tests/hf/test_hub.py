@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 import torch
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
 from gpt.common.errors import UserError
 from gpt.config import gpt2_config
 from gpt.hf.hub import REVISIONS, hub_identity
+from tests.support.imports import ROOT
 from tests.support.models import seeded
+from tests.support.stages import preset_params, write_params
 
-ROOT = Path(__file__).parents[2]
 COMMIT = "a" * 40
 
 # Runs many downloads in one process, since the client reads HF_ENDPOINT when it is imported.
@@ -47,7 +47,7 @@ for repository in sys.argv[2:]:
 
 @dataclass
 class Hub:
-    """Files of one model, and what the server was asked for."""
+    """The files of one model, and the requests that the server got."""
 
     files: dict[str, bytes]
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -58,76 +58,74 @@ class Hub:
         return [entry for entry in self.asked if entry[0] == method and part in entry[1]]
 
 
-def handler_for(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    """A handler that answers as the Hub does: /OWNER/NAME/resolve/REVISION/FILE."""
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the Hub does: /OWNER/NAME/resolve/REVISION/FILE."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.1"
+    hub: Hub  # of a subclass for each server
 
-        def do_HEAD(self) -> None:
-            self.answer()
+    def do_HEAD(self) -> None:
+        self.answer()
 
-        def do_GET(self) -> None:
-            self.answer()
+    def do_GET(self) -> None:
+        self.answer()
 
-        def log_message(self, *args: object) -> None:
-            pass
+    def log_message(self, *args: object) -> None:
+        pass
 
-        def answer(self) -> None:
-            hub.asked.append((self.command, self.path, self.headers.get("Range")))
-            _, owner, name, kind, *rest = self.path.split("/")
-            if name == "unknown":
-                return self.refuse(404, "RepoNotFound")
-            if name == "private":
-                return self.refuse(401, "GatedRepo")
-            if name == "no-such-revision":
-                return self.refuse(404, "RevisionNotFound")
-            data = hub.files.get(rest[-1])
-            if data is None or (name == "no-weights" and rest[-1].endswith(".safetensors")):
-                return self.refuse(404, "EntryNotFound")
-            if kind == "resolve" and rest[-1].endswith(".safetensors"):
-                return self.redirect(f"/{owner}/{name}/cdn/{rest[-1]}", data)
-            etag = hashlib.sha1(data).hexdigest()
-            self.send(data, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, name)
+    def answer(self) -> None:
+        self.hub.asked.append((self.command, self.path, self.headers.get("Range")))
+        _, owner, name, kind, *rest = self.path.split("/")
+        if name == "unknown":
+            return self.refuse(404, "RepoNotFound")
+        if name == "private":
+            return self.refuse(401, "GatedRepo")
+        if name == "no-such-revision":
+            return self.refuse(404, "RevisionNotFound")
+        data = self.hub.files.get(rest[-1])
+        if data is None or (name == "no-weights" and rest[-1].endswith(".safetensors")):
+            return self.refuse(404, "EntryNotFound")
+        if kind == "resolve" and rest[-1].endswith(".safetensors"):
+            return self.redirect(f"/{owner}/{name}/cdn/{rest[-1]}", data)
+        etag = hashlib.sha1(data).hexdigest()
+        self.send(data, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, name)
 
-        def refuse(self, code: int, reason: str) -> None:
-            headers = {"X-Error-Code": reason, "X-Repo-Commit": COMMIT, "Content-Length": "0"}
-            self.head(code, headers)
+    def refuse(self, code: int, reason: str) -> None:
+        headers = {"X-Error-Code": reason, "X-Repo-Commit": COMMIT, "Content-Length": "0"}
+        self.head(code, headers)
 
-        def redirect(self, location: str, data: bytes) -> None:
-            """Large files lie on another host; their size and SHA-256 come with the redirect."""
-            elsewhere = hub.url.replace("127.0.0.1", "localhost")
-            digest = hashlib.sha256(data).hexdigest()
-            headers = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{digest}"'}
-            headers |= {"X-Linked-Size": str(len(data)), "Location": elsewhere + location}
-            self.head(302, headers | {"Content-Length": "0"})
+    def redirect(self, location: str, data: bytes) -> None:
+        """Large files lie on another host; their size and SHA-256 come with the redirect."""
+        elsewhere = self.hub.url.replace("127.0.0.1", "localhost")
+        digest = hashlib.sha256(data).hexdigest()
+        headers = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": f'"{digest}"'}
+        headers |= {"X-Linked-Size": str(len(data)), "Location": elsewhere + location}
+        self.head(302, headers | {"Content-Length": "0"})
 
-        def send(self, data: bytes, headers: dict[str, str], name: str) -> None:
-            asked = self.headers.get("Range")
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            if asked:
-                headers = headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
-            if name == "corrupt" and "/cdn/" in self.path:
-                data = data[:-1] + bytes([data[-1] ^ 1])
-            part = data[start:]
-            self.head(206 if asked else 200, headers | {"Content-Length": str(len(part))})
-            if self.command == "HEAD":
-                return
-            if "/cdn/" in self.path and name == "cut" and not asked:
-                self.wfile.write(part[:-1000])
-                self.wfile.flush()
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
-                return
-            self.wfile.write(part)
+    def send(self, data: bytes, headers: dict[str, str], name: str) -> None:
+        asked = self.headers.get("Range")
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        if asked:
+            headers = headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+        if name == "corrupt" and "/cdn/" in self.path:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        part = data[start:]
+        self.head(206 if asked else 200, headers | {"Content-Length": str(len(part))})
+        if self.command == "HEAD":
+            return
+        if "/cdn/" in self.path and name == "cut" and not asked:
+            self.wfile.write(part[:-1000])
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            self.close_connection = True
+            return
+        self.wfile.write(part)
 
-        def head(self, code: int, headers: dict[str, str]) -> None:
-            self.send_response(code)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-    return Handler
+    def head(self, code: int, headers: dict[str, str]) -> None:
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
 
 
 @pytest.fixture
@@ -136,7 +134,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     _, source = seeded(tmp_path / "origin", {"vocab_size": 180_000})
     files = {path.name: path.read_bytes() for path in source.iterdir()}
     hub = Hub(files | {"README.md": b"# not needed", "flax_model.msgpack": b"not needed"})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(hub))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("HubHandler", (Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -158,7 +156,7 @@ def environment(folder: Path, url: str) -> dict[str, str]:
 
 
 def download(folder: Path, url: str, *names: str) -> list[dict[str, Any]]:
-    """What happened to each model, downloaded by a process of its own."""
+    """The outcome for each model, downloaded by a process of its own."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-c", DRIVER, str(folder), *(f"owner/{name}" for name in names)]
     env = environment(folder, url)
@@ -211,10 +209,7 @@ runpy.run_module("stages.import_hf", run_name="__main__")
 
 def stage(folder: Path, url: str, **params: object) -> "subprocess.CompletedProcess[str]":
     """The stage as DVC runs it, but impatient."""
-    yaml = YAML(typ="safe", pure=True)
-    values = yaml.load(ROOT / "params.yaml")
-    values["import_hf"] |= {"source": "hub", **params}
-    yaml.dump(values, folder / "params.yaml")
+    write_params(folder, preset_params(import_hf={"source": "hub", **params}))
     command = [sys.executable, "-c", IMPATIENT, "--params", str(folder / "params.yaml")]
     command += ["--out", str(folder / "out"), "--metrics", str(folder / "metrics.json")]
     env = environment(folder, url)

@@ -9,36 +9,30 @@ from typing import Any
 
 import pytest
 import torch
-from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
-from transformers.utils import logging
 
 from gpt.common.errors import UserError
+from gpt.hf.checkpoint import open_checkpoint
 from gpt.hf.seeded import ORIGIN
 from gpt.hf.tokenizer import write_hf_tokenizer
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_model, load_provenance, load_tokenizer
-from gpt.weights.tensor_files import open_checkpoint
 from stages import export_hf, import_hf
+from tests.support.imports import ROOT
 from tests.support.models import CONFIG, seeded
+from tests.support.stages import preset_params, write_params
 
-ROOT = Path(__file__).parents[2]
-logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 Damage = Callable[[Path], object]
 
 
-def run_stage(monkeypatch: pytest.MonkeyPatch, folder: Path, **params: object) -> dict[str, Any]:
+def run_import(folder: Path, **params: object) -> dict[str, Any]:
     """import_hf in this process, into `folder`/out; its metrics."""
-    yaml = YAML(typ="safe", pure=True)
-    values = yaml.load(ROOT / "params.yaml")
-    values["import_hf"] |= params
-    yaml.dump(values, folder / "params.yaml")
-    out = ["--out", str(folder / "out"), "--metrics", str(folder / "metrics.json")]
-    monkeypatch.setattr("sys.argv", ["import_hf", "--params", str(folder / "params.yaml"), *out])
-    import_hf.main()
-    return json.loads((folder / "metrics.json").read_text())  # type: ignore[no-any-return]
+    write_params(folder, preset_params(import_hf=params))
+    metrics = folder / "metrics.json"
+    paths = {"params": folder / "params.yaml", "out": folder / "out", "metrics": metrics}
+    import_hf.main([f"--{name}={path}" for name, path in paths.items()])
+    return json.loads(metrics.read_text())  # type: ignore[no-any-return]
 
 
 @pytest.fixture
@@ -91,7 +85,6 @@ SAVES = [save_single, save_shards, save_pickled, save_legacy, save_pickled_shard
 @pytest.mark.parametrize("save", SAVES)
 def test_a_local_folder_in_every_format(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     theirs: GPT2LMHeadModel,
     save: Callable[[GPT2LMHeadModel, Path], None],
 ) -> None:
@@ -101,7 +94,7 @@ def test_a_local_folder_in_every_format(
     if save is save_shards:
         assert len(list(local.glob("*.safetensors"))) > 2
     (local / "notes.txt").write_text("not a file of the model")
-    metrics = run_stage(monkeypatch, tmp_path, source="local", path=str(local))
+    metrics = run_import(tmp_path, source="local", path=str(local))
     assert metrics == {
         "n_params": theirs.num_parameters(),
         "tensors_widened": 0,
@@ -121,24 +114,21 @@ def test_a_local_folder_in_every_format(
             assert torch.equal(again(ids).logits, wanted)
 
 
-def test_seeded_is_not_trained_also_as_a_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_seeded_is_not_trained_also_as_a_copy(tmp_path: Path) -> None:
     _, source = seeded(tmp_path)
-    assert run_stage(monkeypatch, tmp_path, source="local", path=str(source))["pretrained"] is False
+    assert run_import(tmp_path, source="local", path=str(source))["pretrained"] is False
     assert ORIGIN in open_checkpoint(source).metadata
 
 
-def test_a_tokenizer_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_comes_along(tmp_path: Path) -> None:
     _, source = seeded(tmp_path)
     tokenizer = Tokenizer.from_characters(map(chr, range(32, 98)))
     write_hf_tokenizer(tokenizer, source, CONFIG.block_size)
-    run_stage(monkeypatch, tmp_path, source="local", path=str(source))
+    run_import(tmp_path, source="local", path=str(source))
     assert load_tokenizer(tmp_path / "out") == tokenizer
     out, metrics = tmp_path / "exported", tmp_path / "export.json"
-    words = ["--model", str(tmp_path / "out"), "--out", str(out), "--metrics", str(metrics)]
-    monkeypatch.setattr("sys.argv", ["export_hf", *words])
-    export_hf.main()
+    paths = {"model": tmp_path / "out", "out": out, "metrics": metrics}
+    export_hf.main([f"--{name}={path}" for name, path in paths.items()])
     assert json.loads(metrics.read_text())["has_tokenizer"] is True
     again = load_file(out / "model.safetensors")
     for name, tensor in load_file(source / "model.safetensors").items():
@@ -148,12 +138,12 @@ def test_a_tokenizer_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_stage_imports_gpt2_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"gpt2": {"n_layer": 1, "n_head": 2, "n_embd": 8}}
     monkeypatch.setattr("gpt.config.GPT2_SIZES", small)
-    metrics = run_stage(monkeypatch, tmp_path, source="seeded", model="gpt2")
+    metrics = run_import(tmp_path, source="seeded", model="gpt2")
     assert metrics["pretrained"] is False
     assert metrics["n_params"] == 50257 * 8 + 1024 * 8 + 12 * 64 + 13 * 8 + 2 * 8
     assert load_provenance(tmp_path / "out")["seed"] == 1
     with pytest.raises(UserError, match=r"import_hf\.model is 'gpt3'"):
-        run_stage(monkeypatch, tmp_path, source="seeded", model="gpt3")
+        run_import(tmp_path, source="seeded", model="gpt3")
 
 
 def truncate(folder: Path) -> None:
@@ -215,7 +205,6 @@ SHARDED: dict[str, tuple[Damage, str]] = {
 )
 def test_damaged_files_are_refused_and_nothing_is_written(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     theirs: GPT2LMHeadModel,
     save: Callable[[GPT2LMHeadModel, Path], None],
     damage: Damage,
@@ -228,7 +217,7 @@ def test_damaged_files_are_refused_and_nothing_is_written(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").touch()
     with pytest.raises(UserError, match=message) as caught:
-        run_stage(monkeypatch, tmp_path, source="local", path=str(local))
+        run_import(tmp_path, source="local", path=str(local))
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["old"]
@@ -237,9 +226,9 @@ def test_damaged_files_are_refused_and_nothing_is_written(
     assert not (local / "ran").exists()
 
 
-def test_no_such_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        run_stage(monkeypatch, tmp_path, source="local", path=str(tmp_path / "nothing"))
+        run_import(tmp_path, source="local", path=str(tmp_path / "nothing"))
 
 
 MEASURE = """

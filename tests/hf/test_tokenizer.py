@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from gpt.common.errors import UserError
 from gpt.hf.tokenizer import from_hf, to_hf, write_hf_tokenizer
 from gpt.tokenizer.tokenizer import Tokenizer
+from tests.support.corpora import TIKTOKEN_CACHE
 
-CACHE = Path(__file__).parents[3] / "shared" / "data" / "tiktoken_cache"
 many = settings(derandomize=True, deadline=None, max_examples=300)
 TALE = (
     "The king's men said: 'we'll go, we've 12 horses' — naïve, 漢字 and 🙂🙂.\n\n\tThey'd gone.  "
@@ -36,10 +36,10 @@ def few_letters(vocab_size: int) -> Tokenizer:
 
 
 def gpt2() -> Tokenizer:
-    if not CACHE.is_dir():
-        pytest.skip(f"needs GPT-2's two files in {CACHE}")
+    if not TIKTOKEN_CACHE.is_dir():
+        pytest.skip(f"needs GPT-2's two files in {TIKTOKEN_CACHE}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
+        patch.setenv("TIKTOKEN_CACHE_DIR", str(TIKTOKEN_CACHE))
         return Tokenizer.gpt2()
 
 

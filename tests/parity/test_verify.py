@@ -26,9 +26,10 @@ from gpt.parity.verify import Verdict, load_subject, rehearsal
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_model, save_model
 from stages import verify_logits
+from tests.support.imports import ROOT
 from tests.support.models import CONFIG, PROVENANCE, seeded
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 
 
 def run_stage(

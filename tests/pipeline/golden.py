@@ -9,25 +9,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from gpt.common.files import write_json
-from gpt.common.params import read_yaml
-from gpt.plan.presets import overlay
 from tests.support.imports import ROOT
 from tests.support.project import stage_arguments
+from tests.support.stages import preset_params, write_params
 
 FILE = Path(__file__).parent / "golden.json"
-CUT = {"train": {"steps": 10, "log_every": 1, "device": "cpu"}}
+CUT: dict[str, dict[str, Any]] = {"train": {"steps": 10, "log_every": 1, "device": "cpu"}}
 STAGES = ("download", "tokenize", "train")
 
 
 def ten_steps(folder: Path) -> dict[str, Any]:
     """Run the real stages on one thread in `folder`: machine, versions, and a row for each step."""
-    params = read_yaml(ROOT / "params.yaml")
-    overlay(params, read_yaml(ROOT / "presets" / "tiny.yaml"))
-    overlay(params, CUT)
-    YAML().dump(params, folder / "params.yaml")
+    write_params(folder, preset_params("tiny", **CUT))
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for stage in STAGES:
         arguments = [sys.executable, "-m", f"stages.{stage}", *stage_arguments(stage)]

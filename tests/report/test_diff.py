@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from gpt.common.errors import run_stage
-from tests.pipeline.test_dvc import STAGES, paths
+from tests.support.dvc_yaml import STAGES, paths
 from tests.support.imports import ROOT
 from tests.support.project import ENV, commit, run
 from tools import diff

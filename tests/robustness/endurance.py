@@ -10,20 +10,20 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpt.config import GPTConfig
-from gpt.model import GPT
+from gpt.data.dataset import Dataset
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
-from gpt.train.trainer import Data, Trainer
+from gpt.train.trainer import Trainer
 from tests.support.imports import ROOT
+from tests.support.training import TEXT, make_model
 
-TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog met. " * 40
 WARM = 0.1  # share of the run in which caches may still fill
 GROWTH_LIMIT = 0.5  # kilobytes a step; the curves, which are kept, take about 0.1
 
@@ -65,10 +65,8 @@ def make(folder: Path, steps: int, every: int) -> Watched:
     small = {"steps": steps, "tokens_per_step": 64, "batch_size": 2, "warmup_steps": 3}
     sizes = {"eval_tokens": 100, "sample_tokens": 12}
     params = load_params(ROOT / "params.yaml").train.model_copy(update=often | small | sizes)
-    config = GPTConfig(tokenizer.vocab_size, 16, n_layer=2, n_head=2, n_embd=16, dropout=0.1)
-    model = GPT(config, params.attention)
-    model.initialise(params.seed)
-    data = Data(ids[:2400], ids[2400:], tokenizer)
+    model = make_model("gpt", tokenizer.vocab_size, 0.1, params)
+    data = Dataset(ids[:2400], ids[2400:], tokenizer)
     return Watched(model, params, data, folder, {"run": 1}, every=every)
 
 
@@ -109,14 +107,14 @@ def verdict(samples: list[Sample]) -> tuple[bool, str]:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.robustness.endurance", description=__doc__
     )
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--every", type=int, default=100, help="steps between two samples")
     parser.add_argument("--out", type=Path, default=Path("endurance.tsv"))
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         trainer = make(Path(folder), args.steps, args.every)
         trainer.run()

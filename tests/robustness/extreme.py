@@ -15,13 +15,13 @@ import torch
 
 from gpt.data.raw import open_raw
 from gpt.data.token_file import open_tokens
+from gpt.hf.checkpoint import open_checkpoint
 from gpt.plan.params import load_params
-from gpt.weights.model_folder import load_model, signed
-from gpt.weights.tensor_files import open_checkpoint
+from gpt.weights.model_folder import load_model, with_checksum
 from tests.robustness.fuzzing import outcome
 from tests.robustness.surfaces import copy_of, made, write_tokens
 from tests.support.imports import ROOT
-from tests.support.tokens import rewrite_header
+from tests.support.token_files import rewrite_header
 
 SPARE = 1 << 30  # bytes of address space beyond those that the libraries take
 
@@ -41,7 +41,7 @@ def config(folder: Path, **changes: int) -> Read:
     """A model folder of another shape, its checksum right."""
     copy_of("model", folder / "model")
     path = folder / "model" / "config.json"
-    path.write_text(json.dumps(signed(json.loads(path.read_text()) | changes)))
+    path.write_text(json.dumps(with_checksum(json.loads(path.read_text()) | changes)))
     return lambda: load_model(folder / "model")
 
 

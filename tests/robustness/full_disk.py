@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from gpt.common.errors import run_stage
@@ -90,8 +91,7 @@ def files() -> dict[Path, str]:
 
 def main() -> None:
     name, *arguments = sys.argv[1:]
-    sys.argv = [name, *arguments]
-    stage = importlib.import_module(f"stages.{name}").main
+    stage = partial(importlib.import_module(f"stages.{name}").main, arguments)
     inputs = files()
     disk = Disk()
 

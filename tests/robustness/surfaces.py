@@ -27,17 +27,23 @@ from gpt.data.raw import open_raw, write_raw
 from gpt.data.sources import open_corpus
 from gpt.data.token_file import HEADER_SIZE, TokenFile, TokenWriter, open_tokens
 from gpt.hf.convert import export_model, import_model
-from gpt.hf.seeded import copy_local
+from gpt.hf.local import copy_local
 from gpt.hf.tokenizer import from_hf, write_hf_tokenizer
 from gpt.model import GPT
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.checkpoint import Checkpoint, load_checkpoint, newest_checkpoint, save_checkpoint
-from gpt.weights.model_folder import load_model, load_provenance, load_tokenizer, save_model, signed
+from gpt.weights.model_folder import (
+    load_model,
+    load_provenance,
+    load_tokenizer,
+    save_model,
+    with_checksum,
+)
 from tests.robustness.fuzzing import ODD_VALUES, Damage, Edit, Surface, damages, edits, outcome
 from tests.support.imports import ROOT
 from tests.support.metadata import STORIES
-from tests.support.tokens import rewrite_header
+from tests.support.token_files import rewrite_header
 
 SMALL = GPTConfig(vocab_size=300, block_size=4, n_layer=1, n_head=2, n_embd=4)
 TALE = "The king's men said: 'we'll go' — naïve, 漢字 and 🙂🙂.\n\n\tThey'd gone.  <|endoftext|>"
@@ -293,7 +299,7 @@ def model_config(folder: Path, case: list[Edit]) -> None:
     for edit in case:
         values = edit.apply(values)
     if isinstance(values, dict):
-        values = signed(values)
+        values = with_checksum(values)
     path.write_text(json.dumps(values))
     outcome(lambda: load_model(folder / "model"))
     export(folder)
@@ -305,7 +311,7 @@ def model_header(folder: Path, case: Any) -> None:
     path.write_bytes(strange_header(path.read_bytes(), *case))
     config = folder / "model" / "config.json"
     values = json.loads(config.read_text()) | {"weights_sha256": sha256_file(path)}
-    config.write_text(json.dumps(signed(values)))
+    config.write_text(json.dumps(with_checksum(values)))
     outcome(lambda: load_model(folder / "model"))
     export(folder)
 

@@ -1,57 +1,30 @@
 """What a user can get wrong: one line, an exit code, and outputs as they were."""
 
-import importlib
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from gpt.common.errors import run_stage
 from gpt.common.params import read_yaml
-from gpt.plan.presets import overlay
 from gpt.tokenizer.tokenizer import Tokenizer
-from tests.support.imports import ROOT
-from tests.support.project import stage_arguments
-from tests.support.tokens import rewrite_header
+from tests.support.stages import contents, preset_params, refusal, run_here, write_params
+from tests.support.token_files import rewrite_header
 
 Change = Callable[[Path, dict[str, Any]], None]
-
-
-def stage(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run a stage in the current folder; it must fail with one line, which is returned."""
-    monkeypatch.setattr("sys.argv", [name, *stage_arguments(name)])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        run_stage(importlib.import_module(f"stages.{name}").main)
-    assert ended.value.code == 1
-    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("error: ")
-    return lines[0]
-
-
-def contents(folder: Path) -> Mapping[Path, bytes]:
-    """Every file that a stage may write, hidden leftovers included."""
-    kept = ("data", "models", "metrics", "plots", "samples")
-    return {p: p.read_bytes() for name in kept for p in (folder / name).rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the stages up to eval have run with the tiny preset."""
     folder = tmp_path_factory.mktemp("finished")
-    params = read_yaml(ROOT / "params.yaml")
-    overlay(params, read_yaml(ROOT / "presets" / "tiny.yaml"))
-    YAML().dump(params, folder / "params.yaml")
+    write_params(folder, preset_params("tiny"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("download", "tokenize", "train", "eval"):
-            patch.setattr("sys.argv", [name, *stage_arguments(name)])
-            run_stage(importlib.import_module(f"stages.{name}").main)
+            run_here(name)
     shutil.rmtree(folder / "checkpoints")
     return folder
 
@@ -171,10 +144,10 @@ def test_one_line_and_nothing_touched(
     folder = shutil.copytree(finished, tmp_path / "work")
     params = read_yaml(folder / "params.yaml")
     change(folder, params)
-    YAML().dump(params, folder / "params.yaml")
+    write_params(folder, params)
     before = contents(folder)
     monkeypatch.chdir(folder)
-    assert said in stage(name, capsys, monkeypatch)
+    assert said in refusal(name, capsys)
     assert contents(folder) == before
 
 
@@ -187,10 +160,10 @@ def test_a_hub_model_without_a_network(
     folder = shutil.copytree(finished, tmp_path / "work")
     params = read_yaml(folder / "params.yaml")
     params["import_hf"]["source"] = "hub"
-    YAML().dump(params, folder / "params.yaml")
+    write_params(folder, params)
     before = contents(folder)
     monkeypatch.chdir(folder)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert "openai-community/gpt2" in stage("import_hf", capsys, monkeypatch)
+    assert "openai-community/gpt2" in refusal("import_hf", capsys)
     assert contents(folder) == before

@@ -8,12 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
-from gpt.common.params import read_yaml
-from gpt.plan.presets import overlay
 from tests.support.imports import ROOT
 from tests.support.project import stage_arguments
+from tests.support.stages import preset_params, write_params
 
 pytest.importorskip("resource", reason="limits of file size are POSIX's")
 
@@ -33,21 +31,20 @@ NOISE = ("metrics/train_speed.json", "metrics/train_circumstances.json")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which every stage has run once, with a model smaller than tiny."""
     folder = tmp_path_factory.mktemp("finished")
-    params = read_yaml(ROOT / "params.yaml")
-    overlay(params, read_yaml(ROOT / "presets" / "tiny.yaml"))
-    params["download"]["stories_bytes"] = 12_000
-    small = {"n_layer": 1, "n_embd": 8, "block_size": 32}
-    params["model"].update(small)
-    params["train"].update(steps=2, checkpoint_every=1, tokens_per_step=128, sample_tokens=4)
-    params["eval"].update(sample_tokens=4, bootstrap_samples=10)
-    params["import_hf"].update(source="local", path="models/exported")
-    YAML().dump(params, folder / "params.yaml")
+    params = preset_params(
+        "tiny",
+        download={"stories_bytes": 12_000},
+        model={"n_layer": 1, "n_embd": 8, "block_size": 32},
+        train={"steps": 2, "checkpoint_every": 1, "tokens_per_step": 128, "sample_tokens": 4},
+        eval={"sample_tokens": 4, "bootstrap_samples": 10},
+        import_hf={"source": "local", "path": "models/exported"},
+    )
+    write_params(folder, params)
     code = "\n".join(
-        f"sys.argv = {[name, *stage_arguments(name)]!r}; "
-        f"importlib.import_module('stages.{name}').main()"
+        f"importlib.import_module('stages.{name}').main({stage_arguments(name)!r})"
         for name in INPUTS
     )
-    command = [sys.executable, "-c", f"import importlib, sys\n{code}"]
+    command = [sys.executable, "-c", f"import importlib\n{code}"]
     done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder

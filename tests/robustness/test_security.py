@@ -23,14 +23,14 @@ from gpt.data.raw import open_raw
 from gpt.data.sources import open_corpus
 from gpt.data.token_file import open_tokens
 from gpt.hf.convert import import_model
-from gpt.hf.seeded import copy_local
+from gpt.hf.files import read_index
+from gpt.hf.local import copy_local
 from gpt.hf.tokenizer import from_hf
 from gpt.parity.oracles import HFJudge
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.checkpoint import newest_checkpoint
 from gpt.weights.model_folder import load_model, load_provenance
-from gpt.weights.tensor_files import read_index
 from tests.robustness.fuzzing import outcome
 from tests.robustness.surfaces import DOWNLOAD, copy_of, made, stock, write_tokens
 from tests.support.imports import PACKAGES, ROOT

@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations, pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from gpt.stories import grammar as grammar_module
 from gpt.stories.grammar import Grammar, NotAStory, Story, generate, is_story, log_prob, vocabulary
 from gpt.stories.rules import FORMS, RULES
+from tests.support.imports import ROOT
 
 SIZE = 200_000
 SHA256 = "3b079799a7e0001f31b3e3cc82a3a8f0d4b6b22777d34ab47dcdc0b605e2e299"
@@ -31,7 +31,7 @@ def corpus() -> list[Story]:
 
 
 def alternatives(rule: str) -> list[tuple[int, str]]:
-    """The weights and templates of a rule, read from the table without the engine."""
+    """The weights and templates of a rule, read from the table without `Grammar`."""
     lines = [" ".join(line.split()) for line in re.split(r"[\n|]", RULES[rule])]
     pairs = [re.fullmatch(r"(?:(\d+): )?(.+)", line) for line in lines if line]
     return [(int(m[1] or 1), m[2]) for m in pairs if m]
@@ -59,9 +59,8 @@ import hashlib, gpt.stories.grammar
 texts = chr(10).join(story.text for story in gpt.stories.grammar.generate(1, {SIZE}))
 print(hashlib.sha256(texts.encode()).hexdigest())"""
     env = os.environ | {"PYTHONHASHSEED": hash_seed}
-    root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", code]
-    run = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == SHA256
 
 
@@ -90,7 +89,7 @@ def test_sizes(size: int) -> None:
 
 def test_parser_agrees_with_generator(corpus: list[Story]) -> None:
     for text, expected in corpus:
-        derivations = grammar_module._grammar().read("story", text)
+        derivations = grammar_module._grammar().parse("story", text)
         assert derivations == pytest.approx([expected], abs=1e-9), text
         assert is_story(text)
 
@@ -124,18 +123,18 @@ def test_probabilities_of_a_toy_grammar_sum_to_one() -> None:
     } | {f"{b.title()} is {a}.": p / 4 for a, p in names.items() for b in hues}
     assert math.fsum(by_hand.values()) == pytest.approx(1)
     for text, probability in by_hand.items():
-        (found,) = grammar.read("story", text)
+        (found,) = grammar.parse("story", text)
         assert found == pytest.approx(math.log(probability))
-    written = Counter(grammar.write("story", grammar_module._splitmix64(i)) for i in range(3_000))
+    written = Counter(grammar.sample("story", grammar_module._splitmix64(i)) for i in range(3_000))
     assert {text for text, _ in written} == by_hand.keys()
     for (text, found), n in written.items():
         assert found == pytest.approx(math.log(by_hand[text]))
         assert abs(n - 3_000 * by_hand[text]) < 5 * math.sqrt(3_000 * by_hand[text])
 
 
-def test_reader_finds_every_derivation_of_an_ambiguous_grammar() -> None:
+def test_parser_finds_every_derivation_of_an_ambiguous_grammar() -> None:
     grammar = Grammar({"s": "{a} | ab", "a": "a{b} | {b}", "b": "b | ab | c"}, {})
-    assert sorted(map(math.exp, grammar.read("s", "ab"))) == pytest.approx([1 / 12, 1 / 12, 1 / 2])
+    assert sorted(map(math.exp, grammar.parse("s", "ab"))) == pytest.approx([1 / 12, 1 / 12, 1 / 2])
 
 
 MEMORY = {
@@ -145,7 +144,7 @@ MEMORY = {
 
 
 def expand(rule: str, excluded: frozenset[str], memory: dict[str, str]) -> Iterator[str]:
-    """Every text of a rule, expanded without the engine."""
+    """Every text of a rule, expanded without `Grammar`."""
     for _, template in alternatives(rule):
         if template not in excluded:
             yield from expand_template(template, memory)
@@ -175,7 +174,7 @@ def test_probabilities_of_a_rule_sum_to_one(rule: str) -> None:
     grammar = Grammar(RULES, FORMS)
     texts = list(expand(rule, frozenset(), MEMORY))
     assert len(set(texts)) == len(texts)
-    total = math.fsum(math.exp(p) for text in texts for p in grammar.read(rule, text, MEMORY))
+    total = math.fsum(math.exp(p) for text in texts for p in grammar.parse(rule, text, MEMORY))
     assert total == pytest.approx(1, abs=1e-9)
 
 
@@ -200,7 +199,7 @@ def symbols(template: str, capital: bool) -> Symbols:
 
 @cache
 def expansions(name: str, form: str | None, capital: bool) -> frozenset[Symbols]:
-    """What a reference may become. A slot may hold anything that any rule ever puts there."""
+    """Every replacement of a reference. A slot may hold anything that any rule ever puts there."""
     if form:
         return frozenset(symbols(words, capital) for words in FORMS[form].values())
     if name in RULES:
@@ -301,7 +300,7 @@ def another(word: str) -> str:
 
 
 def mentions(text: str, what: str) -> list[re.Match[str]]:
-    """Where a story repeats what it said before, in the order of the text."""
+    """The words with which a story repeats what it said before, in the order of the text."""
     if what == "pronoun":
         return list(PRONOUNS.finditer(text))
     if what == "name" or what in KINDS:

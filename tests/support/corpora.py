@@ -1,12 +1,17 @@
-"""Params of the download stage."""
+"""Corpora for tests: the params of one of the user's own, and real text where it is at hand."""
 
 from typing import Any
 
 from gpt.data.download_params import DownloadParams
+from tests.support.imports import ROOT
+
+_SHARED = ROOT.parent / "shared" / "data"
+SHAKESPEARE = _SHARED / "tinyshakespeare.txt"
+TIKTOKEN_CACHE = _SHARED / "tiktoken_cache"
 
 
 def download_params(**changes: Any) -> DownloadParams:
-    """A path as the source, with changes."""
+    """The params of the download stage for a corpus at `path`."""
     default: dict[str, Any] = {
         "source": "path",
         "seed": 1,

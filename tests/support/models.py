@@ -1,4 +1,4 @@
-"""Small seeded models for the tests of parity."""
+"""Small seeded models, as transformers saves them and as ours."""
 
 from dataclasses import replace
 from pathlib import Path

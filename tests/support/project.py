@@ -12,25 +12,30 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from tests.support.dvc_yaml import STAGES
 from tests.support.imports import ROOT
 from tests.support.models import write_reference
 
 COPIED = (
     "gpt",
     "stages",
+    "tools",
     "presets",
     "models/scratch",
     "dvc.yaml",
+    ".dvcignore",
     "params.yaml",
     ".dvc/config",
     ".dvc/plots",
+    "plots/dvc.yaml",
     ".gitignore",
 )
 SCRATCH = ROOT / "models" / "scratch"
 WRITTEN = ("data", "models", "metrics", "plots", "samples")
 MAY_DIFFER = ("metrics/*_speed.json", "metrics/*_circumstances.json")  # time and place
+HIDING = {"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"}  # no __pycache__ beside the code
 ENV = {
-    **os.environ,
+    **{name: value for name, value in os.environ.items() if name not in HIDING},
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "OMP_NUM_THREADS": "1",
     "GIT_AUTHOR_NAME": "a",
@@ -42,8 +47,8 @@ ENV = {
 
 
 def stage_arguments(stage: str) -> list[str]:
-    """What dvc.yaml puts behind `python -m stages.NAME`; training starts from scratch."""
-    command = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]["cmd"]
+    """The words that dvc.yaml puts behind `python -m stages.NAME`; training starts from scratch."""
+    command = STAGES[stage]["cmd"]
     words = shlex.split(command.replace("models/${train.init_from}", str(SCRATCH)))
     assert words[:3] == ["python", "-m", f"stages.{stage}"]
     return words[3:]

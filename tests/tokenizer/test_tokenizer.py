@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 from gpt.common.errors import UserError
 from gpt.tokenizer.pieces import SPACE, safe_pieces, utf8_blocks
 from gpt.tokenizer.tokenizer import Tokenizer
+from tests.support.corpora import SHAKESPEARE, TIKTOKEN_CACHE
+from tests.support.imports import ROOT
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT.parent / "shared" / "data" / "tiktoken_cache"
-SHAKESPEARE = ROOT.parent / "shared" / "data" / "tinyshakespeare.txt"
 many = settings(derandomize=True, deadline=None, max_examples=300)
 
 TALE = (
@@ -43,10 +42,10 @@ def bpe() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def gpt2() -> Tokenizer:
-    if not CACHE.is_dir():
-        pytest.skip(f"needs GPT-2's two files in {CACHE}")
+    if not TIKTOKEN_CACHE.is_dir():
+        pytest.skip(f"needs GPT-2's two files in {TIKTOKEN_CACHE}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_CACHE_DIR", str(CACHE))
+        patch.setenv("TIKTOKEN_CACHE_DIR", str(TIKTOKEN_CACHE))
         return Tokenizer.gpt2()
 
 
@@ -269,7 +268,7 @@ def test_damaged_files_never_load(bpe: Tokenizer, tmp_path: Path) -> None:
         Tokenizer.load(tmp_path / "nowhere.json")
 
 
-def test_any_changed_byte_is_noticed(tmp_path: Path) -> None:
+def test_any_changed_byte_is_detected(tmp_path: Path) -> None:
     whole = Tokenizer.from_characters("abc").to_json().encode()
     path = tmp_path / "vocabulary.json"
     for position in range(len(whole)):

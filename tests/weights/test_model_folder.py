@@ -18,7 +18,7 @@ from gpt.weights.model_folder import (
     load_provenance,
     load_tokenizer,
     save_model,
-    signed,
+    with_checksum,
 )
 from tests.support.models import CONFIG
 
@@ -68,7 +68,7 @@ def edit_config(**changes: object) -> Callable[[Path], None]:
         path = folder / "config.json"
         values = json.loads(path.read_text()) | changes
         kept = {k: v for k, v in values.items() if v != "REMOVED"}
-        path.write_text(json.dumps(signed(kept)))
+        path.write_text(json.dumps(with_checksum(kept)))
 
     return edit
 

@@ -1,4 +1,4 @@
-"""Token files with other headers."""
+"""Token files whose header says what it should not."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,0 +1,57 @@
+"""The stages of dvc.yaml: their commands, their paths, and the code that each must list."""
+
+import shlex
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.support.imports import ROOT, imported_files
+
+STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+CODE = ("gpt", "stages")
+
+
+def arguments(stage: str) -> list[str]:
+    """The words of a stage's command."""
+    return shlex.split(STAGES[stage]["cmd"])
+
+
+def paths(stage: str, *kinds: str) -> set[str]:
+    """The paths under a stage's deps, outs, metrics; some carry options."""
+    entries = [entry for kind in kinds for entry in STAGES[stage].get(kind, [])]
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+
+
+def is_code(path: str) -> bool:
+    """Whether a dep is a folder or a file of code, not of data."""
+    return PurePosixPath(path).parts[0] in CODE
+
+
+def code_deps(stage: str) -> list[str]:
+    """The code that a stage lists in dvc.yaml."""
+    return sorted(filter(is_code, paths(stage, "deps")))
+
+
+def expected_deps(stage: str) -> list[str]:
+    """The code that a stage must list: a folder of gpt/ where it imports all of it, else files."""
+    return as_folders(imported_files(arguments(stage)[2]), ROOT)
+
+
+def python_files(folder: str, root: Path) -> set[str]:
+    """Every .py file below a folder, relative to `root`."""
+    return {path.relative_to(root).as_posix() for path in (root / folder).rglob("*.py")}
+
+
+def as_folders(files: set[str], root: Path) -> list[str]:
+    """The files, with the outermost folder of gpt/ in the place of all of its .py files."""
+    return sorted({_outermost(file, files, root) for file in files})
+
+
+def _outermost(file: str, files: set[str], root: Path) -> str:
+    """The outermost folder of gpt/ that holds this file and none but `files`, else the file."""
+    for folder in reversed(PurePosixPath(file).parents):
+        inside_gpt = folder.parts[:1] == ("gpt",) and len(folder.parts) > 1
+        if inside_gpt and python_files(str(folder), root) <= files:
+            return str(folder)
+    return file
