@@ -6,19 +6,11 @@ from typing import Any
 
 import altair as alt
 
+from gpt.eval.baselines import BASELINES
 from gpt.report.inputs import Cell, Row
 
 Spec = dict[str, Any]
 HEIGHT = 260
-LADDER = {
-    "loss_initial": "before training",
-    "loss_uniform": "a uniform guess",
-    "loss_unigram": "token frequencies",
-    "loss_bigram": "a bigram, by counts",
-    "val_loss": "this model",
-    "loss_floor": "the text's entropy",
-}
-
 
 IMPLEMENTATIONS = {
     "ours": "this model",
@@ -30,7 +22,7 @@ IMPLEMENTATIONS = {
 def baseline_rows(metrics: Mapping[str, float]) -> list[Row]:
     """The losses of eval.json that are there, the largest first."""
     rows: list[Row] = []
-    for key, name in LADDER.items():
+    for key, _, name in BASELINES:
         if key in metrics:
             error = metrics.get("val_loss_se", 0.0) if key == "val_loss" else 0.0
             label = f"{metrics[key]:.3f}" + (f" ± {error:.3f}" if error else "")
