@@ -23,9 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.diff", description=__doc__)
-    told = "branch, tag, commit, experiment or workspace; several seeds with spaces between them"
-    parser.add_argument("a", nargs="?", default="HEAD", help=told)
-    parser.add_argument("b", nargs="?", default=WORKSPACE, help=told)
+    text = "branch, tag, commit, experiment or workspace; several seeds with spaces between them"
+    parser.add_argument("a", nargs="?", default="HEAD", help=text)
+    parser.add_argument("b", nargs="?", default=WORKSPACE, help=text)
     return parser.parse_args(arguments)
 
 

@@ -1,66 +1,76 @@
-"""What a run will take, before it is run: python -m tools.plan --help"""
+"""Plan of a run before it is run: python -m tools.plan --help"""
 
 import argparse
 import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
-from gpt.common.files import read_json
 from gpt.config import GPTConfig
-from gpt.plan.estimates import MACHINES, training_memory
 from gpt.plan.params import Params
-from gpt.plan.presets import planned
+from gpt.plan.plan import Plan, vocabulary
+from gpt.plan.presets import merged_params, preset_file
 from gpt.plan.probe import Probe, measure
-from gpt.plan.report import Speed, lines, probe_lines, vocabulary
-from gpt.runtime import choose_device, machine
+from gpt.plan.speed import MACHINES, Machine, Speed, last_speed, machine_named
+from gpt.plan.text import plan_lines, probe_lines
 from gpt.train.initial import new_config
 
 SECONDS = 5.0  # of a probe
 
 
-def main() -> None:
-    """Print the plan, and what a probe measured if one is asked for."""
-    args = parse_args()
-    given = positive("--tokens-per-second", args.tokens_per_second)
-    price = positive("--price", args.price)
-    if args.machine not in (None, *MACHINES):
-        known = ", ".join(MACHINES)
-        raise UserError(f"no machine {args.machine!r}, --machine, choose one: {known}")
-    params = planned(args.params, args.presets, args.preset, args.set)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the plan, and what a probe measured if one is asked for. Raises UserError."""
+    args = parse_args(arguments)
+    preset = preset_file(args.presets, args.preset) if args.preset else None
+    params = merged_params(args.params, preset, args.set)
     size, source = vocabulary(params, args.tokens / "metadata.json")
     config = new_config(params.model, size)
     if not isinstance(config, GPTConfig):
         raise UserError(f"model.kind is {params.model.kind}, {args.params}, plans are of a gpt")
     probe = measure(config, params.train, SECONDS) if args.measure else None
-    speed = Speed(given, "given") if given else known_speed(args, params, probe)
     name = args.preset or str(args.params)
-    for text in lines(name, params, config, source, speed, args.machine, price):
-        print(text)
+    speed = known_speed(args, params, config, probe)
+    plan = Plan(name, params, config, source, args.machine, speed, args.price)
+    print(*plan_lines(plan), sep="\n")
     if probe:
-        for text in probe_lines(training_memory(config, params.train).peak, probe):
-            print(text)
+        print(*probe_lines(plan.memory.peak, probe), sep="\n")
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.plan", description=__doc__)
     parser.add_argument("--preset", default="", help="a name in presets/; none: params.yaml as is")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--machine", help=f"by its data sheet: {', '.join(MACHINES)}")
-    parser.add_argument("--tokens-per-second")
-    parser.add_argument("--price", help="of an hour, in any currency")
+    machines = ", ".join(machine.name for machine in MACHINES)
+    parser.add_argument("--machine", type=machine_named, help=f"by its data sheet: {machines}")
+    parser.add_argument("--tokens-per-second", type=partial(positive, "--tokens-per-second"))
+    price = "of an hour, in any currency"
+    parser.add_argument("--price", type=partial(positive, "--price"), help=price)
     parser.add_argument("--measure", action="store_true", help="train a few steps for the speed")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--presets", type=Path, default=Path("presets"))
     parser.add_argument("--tokens", type=Path, default=Path("data/tokens"))
     parser.add_argument("--model", type=Path, default=Path("models/trained"))
     parser.add_argument("--speed", type=Path, default=Path("metrics/train_speed.json"))
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def positive(name: str, text: str | None) -> float | None:
-    """A number above 0, if one is given. Raises UserError."""
-    if text is None:
-        return None
+def known_speed(
+    args: argparse.Namespace, params: Params, config: GPTConfig, probe: Probe | None
+) -> Speed | None:
+    """The speed as given, as measured, of the machine asked for, or of the last run."""
+    if args.tokens_per_second:
+        return Speed(args.tokens_per_second, "given")
+    if probe:
+        return Speed(probe.tokens_per_second, f"measured in {probe.steps} steps")
+    if args.machine:
+        machine: Machine = args.machine
+        return machine.speed(config)
+    return last_speed(args.model, args.speed, params)
+
+
+def positive(name: str, text: str) -> float:
+    """A number above 0, given as option `name`. Raises UserError."""
     try:
         value = float(text)
     except ValueError:
@@ -68,20 +78,6 @@ def positive(name: str, text: str | None) -> float | None:
     if not 0 < value < math.inf:
         raise UserError(f"{text!r} is not a number above 0, {name}, give one such as 2.5")
     return value
-
-
-def known_speed(args: argparse.Namespace, params: Params, probe: Probe | None) -> Speed | None:
-    """Tokens a second as probed, or of the last run if that was this one, on this machine."""
-    if probe:
-        return Speed(probe.tokens_per_second, f"measured in {probe.steps} steps")
-    provenance = args.model / "provenance.json"
-    if args.machine or not (args.speed.exists() and provenance.exists()):
-        return None
-    made = read_json(provenance)
-    same = {"model": params.model.model_dump(), "train": params.train.model_dump()}
-    if made["params"] != same or made["machine"] != machine(choose_device(params.train.device)):
-        return None
-    return Speed(read_json(args.speed)["tokens_per_second"], f"of the run in {args.model}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Tokens and pairs of tokens, counted. N: tokens of a text, V vocabulary."""
+"""Counts of tokens and of pairs of tokens.
+
+N: tokens of a text, P different pairs, V vocabulary.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +13,7 @@ CHUNK = 1 << 24  # tokens that are counted at once: the text may not fit into me
 
 
 def token_counts(ids: Ids, vocab_size: int) -> Counts:
-    """How often each token occurs in `ids`, (V,)."""
+    """The occurrences (V,) of each token in `ids` (N,)."""
     counts = np.zeros(vocab_size, np.int64)
     for start in range(0, len(ids), CHUNK):
         counts += np.bincount(ids[start : start + CHUNK], minlength=vocab_size)
@@ -18,7 +21,7 @@ def token_counts(ids: Ids, vocab_size: int) -> Counts:
 
 
 def count_pairs(ids: Ids, first: int, vocab_size: int) -> tuple[Counts, Counts]:
-    """The different pairs of `ids`, ascending, and how often each occurs."""
+    """The different `pair_ids` (P,) of `ids` (N,), ascending, and the occurrences (P,) of each."""
     pairs, counts = np.empty(0, np.int64), np.empty(0, np.int64)
     for start in range(0, len(ids), CHUNK):
         before = int(ids[start - 1]) if start else first
@@ -32,6 +35,6 @@ def count_pairs(ids: Ids, first: int, vocab_size: int) -> tuple[Counts, Counts]:
 
 
 def pair_ids(ids: Ids, first: int, vocab_size: int) -> Counts:
-    """Each token (N,) and the one before it as one number, `first` standing before `ids` (N,)."""
+    """Each token and the one before it as one number (N,), `first` standing before `ids` (N,)."""
     before = np.concatenate(([first], ids[:-1])).astype(np.int64)
     return before * vocab_size + ids.astype(np.int64)

@@ -1,51 +1,60 @@
-"""The ladder that a model's loss stands on: from a guess that knows nothing down to the text's
-own entropy, below which no honest model can get. All losses are in nats per token."""
+"""The losses that a model's loss is compared with, their names, and the table that is printed.
+
+They reach from a guess that knows nothing to the text's own entropy, below which no honest model
+gets. All losses are in nats per token.
+"""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+from tabulate import tabulate
 
 from gpt.common.errors import UserError
-from gpt.config import GPTConfig, ModelConfig
-from gpt.model import GPT
-from gpt.stories import grammar
-
-RUNGS = {
-    "uniform": "loss_uniform",
-    "initial": "loss_initial",
-    "unigram": "loss_unigram",
-    "bigram": "loss_bigram",
-    "model": "val_loss",
-    "floor": "loss_floor",
-}
 
 
-def untrained_model(provenance: Mapping[str, Any], config: ModelConfig) -> GPT | None:
-    """The GPT as it was before its first step, or None where it did not begin from a seed."""
-    train = provenance.get("params", {}).get("train", {})
-    if (
-        not isinstance(config, GPTConfig)
-        or train.get("init_from", "scratch") != "scratch"
-        or not {"seed", "init_std"} <= train.keys()
-    ):
-        return None
-    model = GPT(config)
-    model.initialise(train["seed"], train["init_std"])
-    return model
+class Baseline(NamedTuple):
+    """The names of a loss: its key in metrics/eval.json, a short name for tables, and words."""
+
+    key: str
+    name: str
+    words: str
 
 
-def floor_loss(metadata: Mapping[str, Any], texts: Iterable[bytes], n_tokens: int) -> float | None:
-    """The entropy of `texts` per token, where the corpus is of known entropy. Raises UserError.
+MODEL = Baseline("val_loss", "model", "this model")
+BASELINES = (
+    Baseline("loss_uniform", "uniform", "a uniform guess"),
+    Baseline("loss_initial", "initial", "before training"),
+    Baseline("loss_unigram", "unigram", "token frequencies"),
+    Baseline("loss_bigram", "bigram", "a bigram, by counts"),
+    MODEL,
+    Baseline("loss_floor", "floor", "the text's entropy"),
+)
 
-    `metadata` is that of the token folder. A text that the split has cut is no whole story.
-    """
-    if metadata.get("source") != "stories" or metadata.get("split") != "document":
-        return None
-    try:
-        return -math.fsum(grammar.log_prob(text.decode()) for text in texts) / n_tokens
-    except grammar.NotAStory as error:
-        raise UserError(f"{error}, the validation split, run download and tokenize again") from None
+
+def baseline_losses(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Short name and loss of each baseline that the metrics of eval have, in order."""
+    return [(known.name, metrics[known.key]) for known in BASELINES if known.key in metrics]
+
+
+def baselines_table(metrics: Mapping[str, float], tokens_per_byte: float) -> str:
+    """The losses as a table to read, beside the model's standard error."""
+    floor = metrics.get("loss_floor")
+    headers = ["", "nats per token", "perplexity", "bits per byte"]
+    headers += [] if floor is None else ["above the floor"]
+    rows = []
+    for name, loss in baseline_losses(metrics):
+        error = f" ± {metrics['val_loss_se']:.4f}" if name == MODEL.name else ""
+        bits = loss * tokens_per_byte / math.log(2)
+        row = [name, f"{loss:.4f}{error}", f"{perplexity(loss):.4g}", f"{bits:.4f}"]
+        rows.append(row + ([] if floor is None else [f"{loss - floor:.4f}"]))
+    return tabulate(rows, headers, tablefmt="plain", disable_numparse=True)
+
+
+def perplexity(loss: float) -> float:
+    """e to the loss, kept within what a float can hold."""
+    return math.exp(min(loss, 700.0))
 
 
 def check_floor(loss: float, floor: float, where: Path) -> None:
@@ -55,35 +64,3 @@ def check_floor(loss: float, floor: float, where: Path) -> None:
             f"val_loss {loss:.4f} is below the text's entropy {floor:.4f}, {where}, "
             "the evaluation or the split leaks: do not trust any of its numbers"
         )
-
-
-def perplexity(loss: float) -> float:
-    """e to the loss, kept within what a float can hold."""
-    return math.exp(min(loss, 700.0))
-
-
-def rungs(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Name and loss of each rung that the metrics of eval have, in order."""
-    return [(name, metrics[key]) for name, key in RUNGS.items() if key in metrics]
-
-
-def ladder_lines(metrics: Mapping[str, float], tokens_per_byte: float) -> list[str]:
-    """The ladder as a table to read."""
-    floor = metrics.get("loss_floor")
-    rows = [["", "nats per token", "perplexity", "bits per byte"]]
-    rows[0] += [] if floor is None else ["above the floor"]
-    for name, loss in rungs(metrics):
-        error = f" ± {metrics['val_loss_se']:.4f}" if name == "model" else ""
-        bits = loss * tokens_per_byte / math.log(2)
-        row = [name, f"{loss:.4f}{error}", f"{perplexity(loss):.4g}", f"{bits:.4f}"]
-        rows.append(row + ([] if floor is None else [f"{loss - floor:.4f}"]))
-    return aligned(rows)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The rows as lines, every column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

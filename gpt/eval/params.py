@@ -19,4 +19,4 @@ class EvalParams(Section):
     top_k: Natural  # of a sample at temperature 1; 0 turns it off
     top_p: Annotated[float, Field(gt=0, le=1)]  # of another; 1 turns it off
     sample_tokens: Count
-    sample_count: Count  # samples at temperature 1 that the metrics judge
+    sample_count: Count  # texts at temperature 1 whose figures are in the metrics

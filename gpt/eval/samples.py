@@ -1,8 +1,11 @@
-"""What a model writes, and figures that tell how varied it is. Words are split at white space, so
-that the figures of different vocabularies can be compared."""
+"""Texts that a model writes, and figures of how varied they are.
+
+Words are split at white space, so that the figures of different vocabularies can be compared.
+"""
 
 from collections.abc import Sequence
 
+from gpt.common.samples import Sample, samples_page
 from gpt.eval.params import EvalParams
 from gpt.generate import Continuation, Sampler
 from gpt.language_model import LanguageModel
@@ -12,8 +15,7 @@ from gpt.tokenizer.tokenizer import Tokenizer
 EXPLANATION = """\
 Each text has a fixed seed of its own. Temperatures cut nothing off; top-k and top-p stand alone,
 at temperature 1. *Repetition* is the share of four-word sequences that stand earlier in the text
-already; *distinct-1* and *distinct-2* are the shares of words and of word pairs that differ.
-"""
+already; *distinct-1* and *distinct-2* are the shares of words and of word pairs that differ."""
 
 
 def repetition(texts: Sequence[str], n: int = 4) -> float:
@@ -38,41 +40,42 @@ def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
 def sample_metrics(
     model: LanguageModel, tokenizer: Tokenizer, params: EvalParams, grammar: bool
 ) -> dict[str, float]:
-    """Figures over `sample_count` texts that begin from nothing, as the model itself distributes
-    them. `grammar`: also which share of them are stories of the built-in corpus, whole ones."""
+    """Figures over `sample_count` texts that begin from nothing, drawn at temperature 1.
+
+    `grammar`: also the share of them that are whole stories of the built-in corpus.
+    """
     texts: list[str] = []
     for start in range(0, params.sample_count, params.batch_size):
         count = min(params.batch_size, params.sample_count - start)
-        how = continuation(Sampler(), tokenizer, params, start)
-        texts += map(tokenizer.decode, how.several(model, [], count))
+        drawn = continuation(Sampler(), tokenizer, params, start).several(model, [], count)
+        texts += map(tokenizer.decode, drawn)
     metrics = {"sample_repetition": repetition(texts), "sample_distinct_2": distinct(texts, 2)}
     if grammar:
         metrics["sample_valid"] = sum(map(is_story, texts)) / len(texts)
     return metrics
 
 
-def samples_page(model: LanguageModel, tokenizer: Tokenizer, params: EvalParams) -> str:
-    """Markdown with a text for each prompt and way of sampling."""
-    parts = ["# Samples\n", EXPLANATION]
+def prompts_page(model: LanguageModel, tokenizer: Tokenizer, params: EvalParams) -> str:
+    """Markdown page with a text for each prompt and way of sampling."""
+    samples = []
     for prompt in params.prompts:
         told = f"after {prompt!r}" if prompt else "from nothing"
         ids = list(tokenizer.encode(prompt))
         for number, (name, sampler) in enumerate(variants(params).items()):
             text = tokenizer.decode(continuation(sampler, tokenizer, params, number).of(model, ids))
-            parts.append(f"## {told}, {name}\n\n{figures(text)}\n")
-            parts.append(f"```text\n{prompt}{text}\n```\n")
-    return "\n".join(parts)
+            samples.append(Sample(f"{told}, {name}", f"{prompt}{text}", figures(text)))
+    return samples_page("Samples", EXPLANATION, samples)
 
 
 def continuation(
     sampler: Sampler, tokenizer: Tokenizer, params: EvalParams, number: int
 ) -> Continuation:
-    """How text number `number` goes on; each has a seed of its own."""
+    """The continuation of text number `number`, which has a seed of its own."""
     return Continuation(sampler, params.sample_tokens, params.seed + number, tokenizer.end_of_text)
 
 
 def variants(params: EvalParams) -> dict[str, Sampler]:
-    """The ways of sampling, by name; what the params turn off is not there."""
+    """The ways of sampling, by name, but for those that the params turn off."""
     out = {}
     for temperature in params.temperatures:
         name = f"temperature {temperature}" if temperature else "the likeliest token each time"
@@ -85,6 +88,6 @@ def variants(params: EvalParams) -> dict[str, Sampler]:
 
 
 def figures(text: str) -> str:
-    """A line on how varied a text is."""
+    """Repetition and distinct-n of a text, in one line."""
     values = repetition([text]), distinct([text], 1), distinct([text], 2)
     return "repetition {:.3f}, distinct-1 {:.3f}, distinct-2 {:.3f}".format(*values)

@@ -1,16 +1,19 @@
-"""What eval measures on the validation split: the loss of every token, and what it sums up to.
+"""Loss of every token of the validation split, and the losses of metrics/eval.json.
 
-N: tokens of the split. Losses are in nats.
+All losses are in nats. N: tokens of the split.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from gpt.config import ModelConfig
+from gpt.common.errors import UserError
+from gpt.config import GPTConfig, ModelConfig
 from gpt.data.counts import Counts, token_counts
+from gpt.data.metadata import Metadata
 from gpt.data.token_file import document_spans
 from gpt.eval.baselines import perplexity
 from gpt.eval.documents import FEWEST, standard_error
@@ -18,6 +21,8 @@ from gpt.eval.ngrams import bigram_losses, uniform_loss, unigram_losses
 from gpt.eval.params import EvalParams
 from gpt.language_model import LanguageModel
 from gpt.loss import Ids, Losses, Windows, token_losses
+from gpt.model import GPT
+from gpt.stories import grammar
 from gpt.tokenizer.tokenizer import Tokenizer
 
 PIECE = 1000  # bytes
@@ -25,17 +30,16 @@ PIECE = 1000  # bytes
 
 @dataclass(frozen=True)
 class Scored:
-    """What is known of every token of the split, (N,) each, and of its documents."""
+    """Losses and counts of every token of the split, (N,) each, and the split's documents."""
 
     losses: Losses
     unigram: Losses
     bigram: Losses
-    positions: Counts  # how many tokens of its document the model saw before it
-    frequencies: Counts  # how often the same token occurs in the training split
-    spans: Counts  # (documents, 2): where each document's text lies
+    positions: Counts  # tokens of its document that the model saw before it
+    frequencies: Counts  # occurrences of the same token in the training split
     texts: Sequence[bytes]  # (documents,)
     units: Sequence[bytes]  # the texts that the bootstrap draws and that runs are compared on
-    owners: Counts  # which of `units` each token belongs to, ascending
+    owners: Counts  # index into `units` of the text that each token belongs to, ascending
 
     @property
     def tokens_per_byte(self) -> float:
@@ -46,7 +50,7 @@ class Scored:
 def score(
     model: LanguageModel, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalParams
 ) -> Scored:
-    """The losses of `model` on `val`, and of the baselines that count in `train`."""
+    """The losses of `model` on `val` (N,), and of the baselines that count in `train`."""
     end, size = tokenizer.end_of_text, tokenizer.vocab_size
     spans = document_spans(val, end)
     texts = [tokenizer.decode_bytes(val[begin:stop]) for begin, stop in spans]
@@ -57,7 +61,6 @@ def score(
         bigram=bigram_losses(train, val, end, size),
         positions=windows(model, tokenizer, params).positions(val),
         frequencies=token_counts(train, size)[val],
-        spans=spans,
         texts=texts,
         units=units,
         owners=owners,
@@ -67,10 +70,10 @@ def score(
 def comparable_units(
     tokenizer: Tokenizer, val: Ids, spans: Counts, texts: Sequence[bytes]
 ) -> tuple[Sequence[bytes], Counts]:
-    """The texts that two runs are compared on, and which of them each token (N,) belongs to.
+    """The texts that two runs are compared on, and the index (N,) of each token's text.
 
-    The documents, the end of text after one being its last token; or, where these are few, pieces
-    of PIECE bytes, which are the same for every tokenizer and every context.
+    The texts are the documents, the end of text after one being its last token; or, where these
+    are few, pieces of PIECE bytes, which are the same for every tokenizer and every context.
     """
     if len(texts) >= FEWEST:
         sizes = np.diff(np.append(spans[:, 0], len(val)))
@@ -85,7 +88,7 @@ def comparable_units(
 def model_losses(
     model: LanguageModel, tokenizer: Tokenizer, val: Ids, params: EvalParams
 ) -> Losses:
-    """The loss (N,) of a model on every token of `val`."""
+    """The loss (N,) of a model on every token of `val` (N,)."""
     return token_losses(model, val, windows(model, tokenizer, params), params.batch_size)
 
 
@@ -109,3 +112,31 @@ def loss_metrics(scored: Scored, config: ModelConfig, params: EvalParams) -> dic
         "loss_unigram": float(scored.unigram.mean()),
         "loss_bigram": float(scored.bigram.mean()),
     }
+
+
+def floor_loss(metadata: Metadata, texts: Iterable[bytes], n_tokens: int) -> float | None:
+    """The entropy of `texts` per token; None where the corpus is not of known entropy.
+
+    A text that the split has cut is no whole story. Raises UserError if a text that should be a
+    story is none.
+    """
+    if metadata.source != "stories" or metadata.split != "document":
+        return None
+    try:
+        return -math.fsum(grammar.log_prob(text.decode()) for text in texts) / n_tokens
+    except grammar.NotAStory as error:
+        raise UserError(f"{error}, the validation split, run download and tokenize again") from None
+
+
+def untrained_model(provenance: Mapping[str, Any], config: ModelConfig) -> GPT | None:
+    """The GPT as it was before its first step, or None where it did not begin from a seed."""
+    train = provenance.get("params", {}).get("train", {})
+    if (
+        not isinstance(config, GPTConfig)
+        or train.get("init_from", "scratch") != "scratch"
+        or not {"seed", "init_std"} <= train.keys()
+    ):
+        return None
+    model = GPT(config)
+    model.initialise(train["seed"], train["init_std"])
+    return model

@@ -1,6 +1,6 @@
-"""The losses of the validation split, token by token, as tables that DVC plots.
+"""The losses of the validation split as tables that DVC plots.
 
-N: tokens of the split. Losses are in nats.
+All losses are in nats. N: tokens of the split.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from gpt.loss import Losses
 Row = tuple[str | int, ...]
 
 
-def write_tables(folder: Path, scored: Scored, ladder: Sequence[tuple[str, float]]) -> None:
-    """Fill `folder` with the documents, the loss by position and by frequency, and the ladder."""
+def write_tables(folder: Path, scored: Scored, baselines: Sequence[tuple[str, float]]) -> None:
+    """Fill `folder` with documents, loss by position and by frequency, and the baselines."""
     documents.write_documents(folder, document_rows(scored))
     write_tsv(folder / "position.tsv", ("position", "loss", "tokens"), position_rows(scored))
     columns = ("frequency", "loss", "unigram", "share")
     write_tsv(folder / "frequency.tsv", columns, frequency_rows(scored))
-    rows = [(name, number(loss)) for name, loss in ladder]
-    write_tsv(folder / "ladder.tsv", ("what", "loss"), rows)
+    rows = [(name, number(loss)) for name, loss in baselines]
+    write_tsv(folder / "baselines.tsv", ("what", "loss"), rows)
 
 
 def document_rows(scored: Scored) -> list[documents.Row]:
     """A row for each text that runs are compared on, in order."""
     tokens = np.bincount(scored.owners, minlength=len(scored.units))
     nats = np.bincount(scored.owners, weights=scored.losses, minlength=len(scored.units))
-    return documents.document_rows(scored.units, tokens, nats)
+    return documents.document_rows(scored.units, tokens, nats.astype(np.float64, copy=False))
 
 
 def position_rows(scored: Scored) -> list[Row]:
-    """The loss by how much the model saw: from 0, 1, 2, 3, 4, 6, 8, 12, 16 … tokens on."""
+    """The mean loss by the tokens that the model saw: from 0, 1, 2, 3, 4, 6, 8, 12, 16 … on."""
     starts = [0, 1, *(base << i for i in range(64) for base in (2, 3) if base << i < 1 << 62)]
     bins = np.searchsorted(starts, scored.positions, side="right") - 1
     means, tokens = mean_by(bins, scored.losses), np.bincount(bins)
@@ -43,7 +43,7 @@ def position_rows(scored: Scored) -> list[Row]:
 
 
 def frequency_rows(scored: Scored) -> list[Row]:
-    """The loss by how often the token occurs in the training split, in powers of ten."""
+    """The mean loss by the token's occurrences in the training split, in powers of ten."""
     powers = [10**i for i in range(19)]
     digits = np.searchsorted(powers, scored.frequencies, side="right")  # 0 has none
     loss, unigram = mean_by(digits, scored.losses), mean_by(digits, scored.unigram)
@@ -56,7 +56,7 @@ def frequency_rows(scored: Scored) -> list[Row]:
 
 
 def mean_by(group: NDArray[np.integer], values: Losses) -> Losses:
-    """The mean of `values` (N,) in each group; 0 in one that is empty."""
+    """The mean (groups,) of `values` (N,) in each `group` (N,); 0 in one that is empty."""
     sums = np.bincount(group, weights=values)
     return np.asarray(sums / np.maximum(np.bincount(group), 1), dtype=np.float64)
 

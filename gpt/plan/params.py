@@ -1,4 +1,4 @@
-"""The whole of params.yaml, for what looks at all of it: presets, plans, the check before a run."""
+"""Schema of the whole params.yaml, for presets, plans and the check before a run."""
 
 from pathlib import Path
 from typing import Any

@@ -1,11 +1,14 @@
 """Presets: overlays of params.yaml, one file each."""
 
-from collections.abc import MutableMapping
+import io
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import BaseRepresenter
 
 from gpt.common.errors import UserError
 from gpt.common.params import read_yaml
@@ -29,18 +32,32 @@ def overlay(target: MutableMapping[str, Any], source: MutableMapping[str, Any]) 
             target[key] = value
 
 
-def planned(path: Path, presets: Path, preset: str, changes: list[str]) -> Params:
-    """params.yaml with the preset and the changes in it. Raises UserError."""
-    values = read_yaml(path)
+def merged_params(params: Path, preset: Path | None, changes: Sequence[str]) -> Params:
+    """params.yaml with a preset and then `SECTION.KEY=VALUE` changes in it. Raises UserError."""
+    values = read_yaml(params)
     if preset:
-        overlay(values, read_yaml(preset_file(presets, preset)))
+        overlay(values, read_yaml(preset))
     for change in changes:
-        overlay(values, parsed(change))
-    return parse_params(values, "--set" if changes else preset or str(path))
+        overlay(values, parse_change(change))
+    return parse_params(values, "--set" if changes else str(preset or params))
 
 
-def parsed(change: str) -> dict[str, Any]:
-    """`section.key=value` as a mapping. Raises UserError."""
+def merged_text(params: Path, preset: Path) -> str:
+    """The text of params.yaml with a preset in it, comments kept. Raises UserError if invalid."""
+    read_yaml(params)  # says in one line what is wrong with it, if anything is
+    yaml = YAML()
+    yaml.width = 200
+    yaml.representer.add_representer(type(None), _null)
+    document = yaml.load(params.read_text(encoding="utf-8"))
+    overlay(document, read_yaml(preset))
+    parse_params(document, str(preset))
+    text = io.StringIO()
+    yaml.dump(document, text)
+    return text.getvalue()
+
+
+def parse_change(change: str) -> dict[str, Any]:
+    """`SECTION.KEY=VALUE` as a mapping. Raises UserError."""
     name, equals, text = change.partition("=")
     section, dot, key = name.partition(".")
     if not (equals and dot):
@@ -49,3 +66,8 @@ def parsed(change: str) -> dict[str, Any]:
         return {section: {key: YAML(typ="safe", pure=True).load(text)}}
     except YAMLError:
         raise UserError(f"{text!r} is not a value, --set {name}, write it as in YAML") from None
+
+
+def _null(representer: BaseRepresenter, _: None) -> ScalarNode:
+    """`null` in full: an empty value looks forgotten."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")

@@ -1,4 +1,4 @@
-"""A short real training run on random tokens, in a process of its own: how fast, how large."""
+"""A short real training run on random tokens, in a process of its own: its speed and memory."""
 
 import itertools
 import json
@@ -31,13 +31,13 @@ PASSES = 2  # accumulated in a step, at most: a pass more costs time and no memo
 
 @dataclass(frozen=True)
 class Probe:
-    """What a probe measured, memory in bytes."""
+    """Measurements of a probe."""
 
     steps: int
     seconds: float
     tokens_per_second: float
-    tensors: int  # the most that the training's tensors took at one time
-    process: int | None  # the most that the whole process took; None where it is not known
+    tensor_bytes: int  # the most that the training's tensors took at one time
+    process_bytes: int | None  # the most that the whole process took; None where it is not known
 
 
 def measure(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
@@ -51,7 +51,7 @@ def probe(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
     """Train in this process, whose memory should not have been used for anything before."""
     set_determinism(train.deterministic)
     device = choose_device(train.device)
-    run = trainer(config, train, device)
+    run = probe_trainer(config, train, device)
     for _ in range(WARM_UP):
         run.train_step()
     started, steps, took = time.perf_counter(), 0, 0.0
@@ -59,49 +59,11 @@ def probe(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
         run.train_step()
         steps, took = steps + 1, time.perf_counter() - started
     speed = steps * run.params.tokens_per_step / took
-    process = status("VmHWM")  # before the profiler takes its share
-    return Probe(steps, took, speed, tensor_peak(run), process)
+    process = peak_resident_bytes()  # before the profiler takes its share
+    return Probe(steps, took, speed, peak_tensor_bytes(run), process)
 
 
-def tensor_peak(run: Trainer) -> int:
-    """The most bytes that tensors take in a training step, weights and optimizer included."""
-    if run.gradients.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(run.gradients.device)
-        run.train_step()
-        return int(torch.cuda.max_memory_allocated(run.gradients.device))
-    for parameter in run.model.parameters():
-        parameter.grad = None
-    state = [t for o in run.optimizers for s in o.state.values() for t in s.values()]
-    lasting = [*run.model.parameters(), *(t for t in state if isinstance(t, torch.Tensor))]
-    with silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run.train_step()
-    return sum(t.nbytes for t in lasting) + most_allocated(profiler)
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Keep the profiler's library from announcing itself on standard error."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
-
-
-def most_allocated(profiler: profile) -> int:
-    """The most bytes that were allocated at one time while the profiler looked."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
-    return int(max(itertools.accumulate((size for _, size in memory), initial=0)))
-
-
-def trainer(config: GPTConfig, train: TrainParams, device: torch.device) -> Trainer:
+def probe_trainer(config: GPTConfig, train: TrainParams, device: torch.device) -> Trainer:
     """A trainer of the run's shape on random tokens, which makes no more passes than needed."""
     rows = train.batch_size * config.block_size
     params = train.model_copy(
@@ -116,10 +78,51 @@ def trainer(config: GPTConfig, train: TrainParams, device: torch.device) -> Trai
     return Trainer(model.to(device), params, data, Path(), {})
 
 
-def status(key: str) -> int | None:
-    """A figure of Linux's about this process, in bytes; None elsewhere."""
+def peak_tensor_bytes(run: Trainer) -> int:
+    """The most bytes that tensors take in a training step, weights and optimizer included."""
+    if run.gradients.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(run.gradients.device)
+        run.train_step()
+        return int(torch.cuda.max_memory_allocated(run.gradients.device))
+    for parameter in run.model.parameters():
+        parameter.grad = None
+    state = [t for o in run.optimizers for s in o.state.values() for t in s.values()]
+    lasting = [*run.model.parameters(), *(t for t in state if isinstance(t, torch.Tensor))]
+    with silent_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+        run.train_step()
+    return sum(t.nbytes for t in lasting) + peak_allocated_bytes(prof)
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Send standard error nowhere: the profiler's C++ library announces itself on it."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+def peak_allocated_bytes(profiler: profile) -> int:
+    """The most bytes that were allocated at one time while the profiler ran."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    memory = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
+    return int(max(itertools.accumulate((size for _, size in memory), initial=0)))
+
+
+def peak_resident_bytes() -> int | None:
+    """The most memory that this process has taken, by Linux's VmHWM; None elsewhere.
+
+    psutil does not know it, and getrusage's maxrss of a child begins with its parent's memory.
+    """
     path = Path("/proc/self/status")
     if not path.exists():
         return None
     lines = path.read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

@@ -6,19 +6,11 @@ from typing import Any
 
 import altair as alt
 
+from gpt.eval.baselines import BASELINES
 from gpt.report.inputs import Cell, Row
 
 Spec = dict[str, Any]
 HEIGHT = 260
-LADDER = {
-    "loss_initial": "before training",
-    "loss_uniform": "a uniform guess",
-    "loss_unigram": "token frequencies",
-    "loss_bigram": "a bigram, by counts",
-    "val_loss": "this model",
-    "loss_floor": "the text's entropy",
-}
-
 
 IMPLEMENTATIONS = {
     "ours": "this model",
@@ -30,7 +22,7 @@ IMPLEMENTATIONS = {
 def baseline_rows(metrics: Mapping[str, float]) -> list[Row]:
     """The losses of eval.json that are there, the largest first."""
     rows: list[Row] = []
-    for key, name in LADDER.items():
+    for key, _, name in BASELINES:
         if key in metrics:
             error = metrics.get("val_loss_se", 0.0) if key == "val_loss" else 0.0
             label = f"{metrics[key]:.3f}" + (f" ± {error:.3f}" if error else "")
@@ -57,8 +49,8 @@ def baselines(rows: Sequence[Row]) -> Spec:
     )
     errors = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
     labels = base.mark_text(align="left", dx=6).encode(x="loss:Q", text="label:N")
-    told = ", ".join(f"{row['who']} {row['label']}" for row in rows)
-    return finish(alt.layer(bars, errors, labels), f"Losses as bars: {told}", 38 * len(rows))
+    losses = ", ".join(f"{row['who']} {row['label']}" for row in rows)
+    return finish(alt.layer(bars, errors, labels), f"Losses as bars: {losses}", 38 * len(rows))
 
 
 def loss_curves(training: Sequence[Row], validation: Sequence[Row], floor: float | None) -> Spec:
@@ -86,7 +78,7 @@ def loss_curves(training: Sequence[Row], validation: Sequence[Row], floor: float
     return finish(alt.layer(*layers), f"Loss by step{end}{entropy}", 320)
 
 
-def line(rows: Sequence[Row], x: str, y: str, title: str, told: str) -> Spec:
+def line(rows: Sequence[Row], x: str, y: str, title: str, description: str) -> Spec:
     """One curve."""
     chart = alt.Chart(values(rows)).mark_line()
     encoded = chart.encode(
@@ -94,7 +86,7 @@ def line(rows: Sequence[Row], x: str, y: str, title: str, told: str) -> Spec:
         alt.Y(f"{y}:Q", title=title, axis=alt.Axis(tickCount=4, format="~r")),
         tooltip=[f"{x}:Q", alt.Tooltip(f"{y}:Q", format=".4g")],
     )
-    return finish(encoded, told, 150)
+    return finish(encoded, description, 150)
 
 
 def position(rows: Sequence[Row]) -> Spec:
@@ -166,10 +158,10 @@ def error_by_layer(rows: Sequence[Row]) -> Spec:
     words = last.mark_text(align="right", dx=-10, dy=-9).encode(
         text="precision:N", color=alt.Undefined
     )
-    told = "Correct decimal digits by layer, in float32 and float64"
+    description = "Correct decimal digits by layer, in float32 and float64"
     # The three coincide: a line inside rings inside squares shows all of them.
     squares, rings = eager.mark_square(filled=False, size=120), sdpa.mark_circle(filled=False)
-    return finish(alt.layer(squares, rings, ours.mark_line(), words), told, HEIGHT)
+    return finish(alt.layer(squares, rings, ours.mark_line(), words), description, HEIGHT)
 
 
 def mutants(rows: Sequence[Row]) -> Spec:
@@ -210,7 +202,7 @@ def diagnostics(rows: Sequence[Row], quantity: str) -> dict[str, Spec]:
     return {"all": over(long, x, "value", "column", quantity)}
 
 
-def over(rows: Sequence[Row], x: str, y: str, part: str | None, told: str) -> Spec:
+def over(rows: Sequence[Row], x: str, y: str, part: str | None, description: str) -> Spec:
     """`y` over `x`, in one line or in one for each `part`."""
     axis = alt.Axis(format=",d") if x == "step" else integers(rows, x)
     encoded = (
@@ -227,7 +219,7 @@ def over(rows: Sequence[Row], x: str, y: str, part: str | None, told: str) -> Sp
         shades = is_numeric(rows, part) or len({row[part] for row in rows}) > 6
         kind = "O" if shades else "N"
         encoded = encoded.encode(color=alt.Color(f"{part}:{kind}", sort=None, title=None))
-    return finish(encoded, told, HEIGHT)
+    return finish(encoded, description, HEIGHT)
 
 
 def plain(value: Cell) -> str:
@@ -271,9 +263,11 @@ def integers(rows: Sequence[Row], name: str) -> alt.Axis:
     return alt.Axis(values=list(range(0, last + 1, 1 if last < 8 else 2)), format="d")
 
 
-def finish(chart: alt.Chart | alt.LayerChart | alt.FacetChart, told: str, height: int) -> Spec:
-    """The specification, as wide as its place on the page; `told` is its description in words."""
-    sized = chart.properties(width="container", height=height, description=told)
+def finish(
+    chart: alt.Chart | alt.LayerChart | alt.FacetChart, description: str, height: int
+) -> Spec:
+    """The specification, as wide as its place on the page, with its description in words."""
+    sized = chart.properties(width="container", height=height, description=description)
     spec: Spec = sized.to_dict(format="vega-lite", validate=True)
     # The page has one theme for all charts; the schema is that of the bundle.
     return {key: value for key, value in spec.items() if key not in ("config", "$schema")}

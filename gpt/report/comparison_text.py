@@ -204,10 +204,12 @@ def environment_notes(runs: Side) -> list[str]:
     if unknown:
         return [f"the environment of {', '.join(unknown)} is unknown: no {PROVENANCE}"]
     first = runs[0].environment or {}
-    told = []
+    differing = []
     for run in runs[1:]:
         known = run.environment or {}
-        told += [f"{k} {first.get(k)} / {known.get(k)}" for k in changed(first, known)]
-    if not told:
+        differing += [f"{k} {first.get(k)} / {known.get(k)}" for k in changed(first, known)]
+    if not differing:
         return []
-    return [f"the environments differ ({', '.join(dict.fromkeys(told))}): do not blame the code"]
+    return [
+        f"the environments differ ({', '.join(dict.fromkeys(differing))}): do not blame the code"
+    ]

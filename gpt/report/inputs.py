@@ -1,22 +1,16 @@
 """The files that the report shows. One that is not there is None; a damaged one is an error."""
 
 import csv
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpt.common import samples
 from gpt.common.errors import UserError
 from gpt.common.files import read_json
 
 Cell = float | bool | str
 Row = dict[str, Cell]
-
-# A sample ends at the last fence before the next heading: its own text may hold fences. A line of
-# figures may stand between heading and text.
-SAMPLE = re.compile(
-    r"^## (.+?)\n\n(?:([^#`\n].*?)\n\n)?```text\n(.*?)\n```\n(?=\n## |\Z)", re.MULTILINE | re.DOTALL
-)
 
 
 @dataclass(frozen=True)
@@ -61,9 +55,11 @@ def cell(text: str) -> Cell:
 
 
 def read_samples(path: Path) -> list[tuple[str, str]] | None:
-    """Heading, with its figures if it has some, and text of each sample that a stage wrote."""
+    """Heading, with its note if it has one, and text of each sample that a stage wrote."""
     if not path.exists():
         return None
-    text = path.read_text(encoding="utf-8", errors="replace")
-    found = SAMPLE.finditer(text)
-    return [(": ".join(filter(None, (match[1], match[2]))), match[3]) for match in found]
+    page = path.read_text(encoding="utf-8", errors="replace")
+    return [
+        (": ".join(filter(None, (sample.heading, sample.note))), sample.text)
+        for sample in samples.read_samples(page)
+    ]

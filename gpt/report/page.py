@@ -53,7 +53,7 @@ def bundle() -> str:
 
 
 def collect(places: Places) -> dict[str, Any]:
-    """Everything that the page shows, under the names of its template."""
+    """All facts that the page shows, under the names of its template."""
     changes = changes_since_commit(places.pipeline.resolve().parent)
     evaluation = read_object(places.metrics / "eval.json")
     recorded = read_lock(places.pipeline).get("train", {}).get("params", {}).get("params.yaml", {})

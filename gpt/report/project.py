@@ -49,9 +49,7 @@ def open_project(folder: Path) -> Repo:
         with map_scm_exception():
             repo.scm.get_rev()
     except (DvcException, NotImplementedError) as error:
-        raise UserError(
-            f"no project under git and DVC, {folder.resolve()}, {error or 'core.no_scm is set'}"
-        ) from None
+        raise UserError(f"no project under git and DVC, {folder.resolve()}, {error}") from None
     return repo
 
 
@@ -77,7 +75,7 @@ def experiments(repo: Repo) -> list[str]:
 
 
 def changes_since_commit(folder: Path) -> Changes:
-    """The changes of the project whose root is `folder`; nothing is known where none is."""
+    """The changes of the project whose root is `folder`; all None where there is no project."""
     if not (folder / ".dvc").is_dir():
         return Changes()
     try:

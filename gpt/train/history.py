@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from gpt.common.files import new_folder, write_text, write_tsv
+from gpt.common.samples import Sample, samples_page
 from gpt.train.diagnostics import Diagnostics
 
 
@@ -86,9 +87,9 @@ def write_curves(folder: Path, history: History) -> None:
 def write_samples(path: Path, history: History) -> None:
     """The samples along training, beside the validation loss at that step where there is one."""
     losses = {row.step: row.val_loss for row in history.validation}
-    parts = ["# What the model says as it learns\n"]
+    samples = []
     for step, text in history.samples:
         loss = losses.get(step, math.nan)
         known = "" if math.isnan(loss) else f", validation loss {loss:.3f}"
-        parts.append(f"## Step {step}{known}\n\n```text\n{text}\n```\n")
-    write_text(path, "\n".join(parts))
+        samples.append(Sample(f"Step {step}{known}", text))
+    write_text(path, samples_page("What the model says as it learns", "", samples))

@@ -9,7 +9,6 @@ from ruamel.yaml import YAML
 from torch import Tensor
 from torch.nn import functional as F
 
-from gpt.common.errors import run_stage
 from gpt.common.params import read_yaml
 from gpt.config import GPTConfig
 from gpt.model import GPT
@@ -72,9 +71,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    monkeypatch.setattr("sys.argv", ["eval", *stage_arguments("eval")])
-    run_stage(eval_stage.main)
+def evaluate() -> dict[str, float]:
+    eval_stage.main(stage_arguments("eval"))
     metrics: dict[str, float] = json.loads(Path("metrics/eval.json").read_text())
     return metrics
 
@@ -82,7 +80,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 def test_an_evaluation_that_looks_ahead_is_found_out(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    metrics = evaluate(monkeypatch)
+    metrics = evaluate()
     assert metrics["val_loss"] > 10 * metrics["loss_floor"]
     before = contents(project)
     monkeypatch.setattr("gpt.model.fused_attention", off_by_one)
@@ -92,17 +90,15 @@ def test_an_evaluation_that_looks_ahead_is_found_out(
     assert contents(project) == before
 
 
-def test_the_same_numbers_everywhere(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_numbers_everywhere(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Metrics, tables and the terminal agree."""
-    metrics = evaluate(monkeypatch)
+    metrics = evaluate()
     assert "loss_initial" not in metrics  # nobody trained this model
-    ladder = dict(line.split("\t") for line in lines("ladder.tsv"))
-    assert list(ladder) == ["uniform", "unigram", "bigram", "model", "floor"]
-    assert ladder["model"] == f"{metrics['val_loss']:.6f}"
+    baselines = dict(line.split("\t") for line in lines("baselines.tsv"))
+    assert list(baselines) == ["uniform", "unigram", "bigram", "model", "floor"]
+    assert baselines["model"] == f"{metrics['val_loss']:.6f}"
     printed = capsys.readouterr().out.splitlines()[-6:]
-    assert [line.split()[0] for line in printed] == ["nats", *ladder]
+    assert [line.split()[0] for line in printed] == ["nats", *baselines]
     assert f"{metrics['val_loss']:.4f} ± {metrics['val_loss_se']:.4f}" in printed[4]
     assert f"{metrics['perplexity']:.4g}  " in printed[4]
     assert f"{metrics['bits_per_byte']:.4f}  " in printed[4]

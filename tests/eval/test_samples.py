@@ -1,15 +1,14 @@
 """Figures about text, and a model that recites."""
 
-import re
-
 import pytest
 import torch
 
 from gpt.common.params import read_yaml
+from gpt.common.samples import read_samples
 from gpt.config import GPTConfig
 from gpt.eval.params import EvalParams
-from gpt.eval.samples import distinct, repetition, sample_metrics, samples_page, variants
-from gpt.generate import Sampler, sample_text_ids, sample_texts_ids
+from gpt.eval.samples import distinct, prompts_page, repetition, sample_metrics, variants
+from gpt.generate import Continuation, Sampler
 from gpt.model import GPT
 from gpt.stories import grammar
 from gpt.tokenizer.tokenizer import Tokenizer
@@ -88,14 +87,14 @@ def babbler() -> GPT:
 
 def test_texts_side_by_side_end_each_on_its_own(babbler: GPT) -> None:
     end = TOKENIZER.end_of_text
-    texts = sample_texts_ids(babbler, [], 40, 60, Sampler(), 1, end)
+    texts = Continuation(Sampler(), 60, 1, end).several(babbler, [], 40)
     assert len(texts) == 40
     assert all(end not in text for text in texts)
     lengths = {len(text) for text in texts}
     assert len(lengths) > 5
     assert max(lengths) <= 60
-    greedy = sample_texts_ids(babbler, [2], 3, 20, Sampler(0.0), 1, end)
-    assert greedy == 3 * [sample_text_ids(babbler, [2], 20, Sampler(0.0), 1, end)]
+    greedy = Continuation(Sampler(0.0), 20, 1, end)
+    assert greedy.several(babbler, [2], 3) == 3 * [greedy.of(babbler, [2])]
 
 
 def test_every_batch_has_its_own_chance(babbler: GPT) -> None:
@@ -117,7 +116,7 @@ def test_the_ways_of_sampling_stand_alone() -> None:
 
 def test_the_page_has_a_text_for_each_prompt_and_way() -> None:
     text = "a boy. a boy. a boy."
-    page = samples_page(reciter(text), TOKENIZER, params(prompts=["", "One day"], top_k=3))
+    page = prompts_page(reciter(text), TOKENIZER, params(prompts=["", "One day"], top_k=3))
     titles = [line for line in page.splitlines() if line.startswith("## ")]
     assert len(titles) == 2 * (3 + 2)
     assert titles[:2] == [
@@ -135,7 +134,7 @@ def test_each_text_has_a_seed_of_its_own_that_is_fixed() -> None:
     model = GPT(GPTConfig(TOKENIZER.vocab_size, 64, n_layer=1, n_head=1, n_embd=8))
     model.initialise(1)
     alike = params(prompts=[""], temperatures=[1.0], top_k=TOKENIZER.vocab_size, top_p=1.0)
-    page = samples_page(model, TOKENIZER, alike)
-    first, second = re.findall(r"```text\n(.*?)\n```\n", page, flags=re.DOTALL)
-    assert first != second
-    assert samples_page(model, TOKENIZER, alike) == page
+    page = prompts_page(model, TOKENIZER, alike)
+    first, second = read_samples(page)
+    assert first.text != second.text
+    assert prompts_page(model, TOKENIZER, alike) == page

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gpt.common.params import load_section
 from gpt.config import GPTConfig
 from gpt.data.token_file import document_spans
-from gpt.eval.ngrams import positions, standard_error
+from gpt.eval.documents import standard_error
+from gpt.eval.params import EvalParams
 from gpt.eval.scores import Scored, comparable_units, loss_metrics
 from gpt.eval.tables import document_rows, frequency_rows, position_rows, write_tables
-from gpt.plan.params import load_params
+from gpt.loss import Windows
 from gpt.stories.grammar import generate
 from gpt.tokenizer.tokenizer import Tokenizer
 from tests.support.imports import ROOT
@@ -31,9 +33,8 @@ def scored(ids: list[int]) -> Scored:
         losses=rng.normal(3, 1, len(ids)),
         unigram=rng.normal(4, 1, len(ids)),
         bigram=rng.normal(4, 1, len(ids)),
-        positions=positions(val, END, 64, 16),
+        positions=Windows(END, 64, 16).positions(val),
         frequencies=rng.choice([0, 1, 9, 10, 99, 100, 12_345, 10**11], len(ids)),
-        spans=spans,
         texts=texts,
         units=texts,
         owners=np.cumsum([0, *(val[:-1] == END)]),
@@ -123,7 +124,7 @@ def test_an_end_of_text_after_the_last_byte_stays_in_the_last_piece() -> None:
 
 def test_the_error_bar_draws_the_units_that_have_a_token() -> None:
     known = scored(DOCUMENTS["empty at the beginning, within and at the end"])
-    params = load_params(ROOT / "params.yaml").eval
+    params = load_section(ROOT / "params.yaml", "eval", EvalParams)
     found = loss_metrics(known, GPTConfig(37, 64, n_layer=1, n_head=1, n_embd=4), params)
     starts = np.array([0, 1, 5, 6])  # the document after the last end of text has none
     expected = standard_error(known.losses, starts, params.bootstrap_samples, params.seed)
@@ -164,7 +165,7 @@ def test_the_folder(tmp_path: Path) -> None:
         "documents.tsv": "document\tbytes\ttokens\tnats",
         "position.tsv": "position\tloss\ttokens",
         "frequency.tsv": "frequency\tloss\tunigram\tshare",
-        "ladder.tsv": "what\tloss",
+        "baselines.tsv": "what\tloss",
     }
-    ladder = (tmp_path / "ladder.tsv").read_text()
-    assert ladder == "what\tloss\nuniform\t3.610918\nmodel\t2.000000\n"
+    baselines = (tmp_path / "baselines.tsv").read_text()
+    assert baselines == "what\tloss\nuniform\t3.610918\nmodel\t2.000000\n"

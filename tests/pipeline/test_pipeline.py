@@ -50,32 +50,20 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_output_is_there(done: Path) -> None:
-    promised = {
-        "train": {
-            "initial_loss",
-            "final_train_loss",
-            "final_val_loss",
-            "steps",
-            "tokens",
-            "n_params",
-        },
-        "eval": {
-            "val_loss",
-            "val_loss_se",
-            "perplexity",
-            "bits_per_byte",
-            "loss_uniform",
-            "loss_initial",
-            "loss_unigram",
-            "loss_bigram",
-            "loss_floor",
-            "sample_repetition",
-            "sample_distinct_2",
-            "sample_valid",
-        },
-    }
-    for stage, keys in promised.items():
+PROMISED = {
+    "train": {
+        *("initial_loss", "final_train_loss", "final_val_loss", "steps", "tokens", "n_params"),
+    },
+    "eval": {
+        *("val_loss", "val_loss_se", "perplexity", "bits_per_byte"),
+        *("loss_uniform", "loss_initial", "loss_unigram", "loss_bigram", "loss_floor"),
+        *("sample_repetition", "sample_distinct_2", "sample_valid"),
+    },
+}
+
+
+def test_every_metric_is_there(done: Path) -> None:
+    for stage, keys in PROMISED.items():
         metrics = json.loads((done / "metrics" / f"{stage}.json").read_text())
         assert keys <= set(metrics)
     found = json.loads((done / "metrics" / "eval.json").read_text())
@@ -84,10 +72,13 @@ def test_every_output_is_there(done: Path) -> None:
     assert found["loss_floor"] < found["val_loss"]
     initial = json.loads((done / "metrics" / "train.json").read_text())["initial_loss"]
     assert found["loss_initial"] == pytest.approx(initial, rel=0.01)  # of a part, in bfloat16
-    tables = ("documents", "position", "frequency", "ladder")
+
+
+def test_every_output_is_there(done: Path) -> None:
+    tables = ("documents", "position", "frequency", "baselines")
     paths = [
         "plots/train/training.tsv",
-        "plots/network/gradients.tsv",
+        "plots/diagnostics/gradients.tsv",
         *(f"plots/eval/{name}.tsv" for name in tables),
     ]
     for path in (*paths, "samples/train.md", "samples/eval.md"):
@@ -131,7 +122,13 @@ def test_a_train_parameter_reruns_train_and_what_follows(done: Path, tmp_path: P
     assert changed["params.yaml"] == {"train.steps": {"old": 20, "new": 15, "diff": -5}}
     run(folder, "dvc", "plots", "diff")
     page = (folder / "dvc_plots" / "index.html").read_text()
-    titles = ("Gradient norm", "Residual stream", "Ladder", "Loss by position", "Loss by frequency")
+    titles = (
+        "Gradient norm",
+        "Residual stream",
+        "Baselines",
+        "Loss by position",
+        "Loss by frequency",
+    )
     for title in titles:
         assert f'"{title}"' in page
 
@@ -200,7 +197,7 @@ def test_killed_in_training_it_resumes_to_the_same_bytes(done: Path, tmp_path: P
     output = run(folder, "dvc", "repro", "train")
     assert "resuming after step" in output
     assert hashes(folder / "models" / "trained") == hashes(done / "models" / "trained")
-    for plots in ("plots/train", "plots/network"):
+    for plots in ("plots/train", "plots/diagnostics"):
         assert hashes(folder / plots) == hashes(done / plots)
     assert hashes(folder / "samples")["train.md"] == hashes(done / "samples")["train.md"]
     metrics = "metrics/train.json"

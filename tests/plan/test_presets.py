@@ -12,17 +12,16 @@ from gpt.common.errors import UserError
 from gpt.common.params import read_yaml
 from gpt.config import count_parameters
 from gpt.plan.params import load_params
-from gpt.plan.presets import preset_file
+from gpt.plan.presets import merged_text, preset_file
 from gpt.train.initial import new_config
 from tests.support.imports import ROOT
-from tools.preset import merged
 
 NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 PARAMS = ROOT / "params.yaml"
 
 
 def apply(params: Path, name: str) -> None:
-    params.write_text(merged(params, ROOT / "presets" / f"{name}.yaml"))
+    params.write_text(merged_text(params, ROOT / "presets" / f"{name}.yaml"))
 
 
 @pytest.fixture
@@ -126,6 +125,6 @@ def test_a_bad_preset_changes_nothing(params: Path, tmp_path: Path) -> None:
     bad.write_text(text.getvalue())
     before = params.read_text()
     with pytest.raises(UserError, match=r"train\.lrr is not a parameter"):
-        merged(params, bad)
+        merged_text(params, bad)
     assert params.read_text() == before
     assert read_yaml(params) == read_yaml(PARAMS)

@@ -329,27 +329,26 @@ def failed(compare: Compare, capsys: pytest.CaptureFixture[str], folder: Path, *
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "said"),
+    ("revisions", "said"),
     [
-        ("nope", "main", "no revision nope"),
-        ("main", " ", "no revision, A or B"),
-        ("main hardly", "good-1", "main and hardly differ in train.loss"),
-        ("main HEAD", "good-1", "main and HEAD are one and the same run"),
-        ("main", "bare", "no metrics, metrics at bare"),
-        ("main", "damaged", "line 7 is damaged, plots/eval/documents.tsv at damaged"),
-        ("main", "mixed", "adds up to"),
-        ("main", "broken", "not valid JSON, metrics/eval.json at broken"),
+        (("nope", "main"), "no revision nope"),
+        (("main", " "), "no revision, A or B"),
+        (("main hardly", "good-1"), "main and hardly differ in train.loss"),
+        (("main HEAD", "good-1"), "main and HEAD are one and the same run"),
+        (("main", "bare"), "no metrics, metrics at bare"),
+        (("main", "damaged"), "line 7 is damaged, plots/eval/documents.tsv at damaged"),
+        (("main", "mixed"), "adds up to"),
+        (("main", "broken"), "not valid JSON, metrics/eval.json at broken"),
     ],
 )
 def test_errors_in_one_line(
     spoiled: Path,
     compare: Compare,
     capsys: pytest.CaptureFixture[str],
-    a: str,
-    b: str,
+    revisions: tuple[str, str],
     said: str,
 ) -> None:
-    assert said in failed(compare, capsys, spoiled, a, b)
+    assert said in failed(compare, capsys, spoiled, *revisions)
 
 
 @pytest.fixture(scope="module")

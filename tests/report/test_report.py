@@ -14,7 +14,7 @@ import pytest
 
 from gpt.common.errors import UserError
 from gpt.common.files import write_json, write_text, write_tsv
-from gpt.eval.samples import samples_page, variants
+from gpt.eval.samples import prompts_page, variants
 from gpt.plan.params import load_params
 from gpt.report.charts import baseline_rows
 from gpt.report.formats import figure, size
@@ -65,7 +65,7 @@ PROOF: dict[str, Any] = {
 
 
 class Outline(HTMLParser):
-    """What of a page a browser would act on."""
+    """Tags, words and scripts of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -316,7 +316,7 @@ def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_the_page_of_eval_is_read_with_its_figures(tmp_path: Path) -> None:
     model, tokenizer = make(tmp_path).model, Tokenizer.from_characters(TEXT)
     params = load_params(ROOT / "params.yaml").eval.model_copy(update={"prompts": ["", "the cat"]})
-    (tmp_path / "eval.md").write_text(samples_page(model, tokenizer, params))
+    (tmp_path / "eval.md").write_text(prompts_page(model, tokenizer, params))
     found = read_samples(tmp_path / "eval.md")
     assert found is not None
     assert len(found) == 2 * len(variants(params))

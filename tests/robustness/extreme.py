@@ -18,8 +18,8 @@ from gpt.data.token_file import open_tokens
 from gpt.hf.checkpoint import open_checkpoint
 from gpt.plan.params import load_params
 from gpt.weights.model_folder import load_model, with_checksum
-from tests.robustness.fuzzing import outcome
-from tests.robustness.surfaces import copy_of, made, write_tokens
+from tests.robustness.cases import outcome
+from tests.robustness.stock import copy_of, made, write_tokens
 from tests.support.imports import ROOT
 from tests.support.token_files import rewrite_header
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.fuzzing import Surface, run_cases
+from tests.robustness.cases import Surface
+from tests.robustness.fuzzing import run_cases
 from tests.robustness.surfaces import SURFACES
 
 
