@@ -28,23 +28,25 @@ def test_code_deps_are_the_import_graph(stage: str) -> None:
 @pytest.mark.parametrize(
     ("imported", "listed"),
     [
-        (["gpt/a/__init__.py", "gpt/a/x.py"], ["gpt/a/__init__.py", "gpt/a/x.py"]),
+        (["gpt/a/__init__.py", "gpt/a/x.py"], ["gpt/a/x.py"]),
         (["gpt/a/__init__.py", "gpt/a/x.py", "gpt/a/y.py"], ["gpt/a"]),
-        (["gpt/b/__init__.py", "gpt/b/x.py"], ["gpt/b/__init__.py", "gpt/b/x.py"]),
+        (["gpt/b/__init__.py", "gpt/b/x.py"], ["gpt/b/x.py"]),
+        (["gpt/b/c/__init__.py"], ["gpt/b/c/__init__.py"]),
         (["gpt/b/c/__init__.py", "gpt/b/c/x.py"], ["gpt/b/c"]),
         (["gpt/b/__init__.py", "gpt/b/x.py", "gpt/b/c/__init__.py", "gpt/b/c/x.py"], ["gpt/b"]),
-        (["gpt/__init__.py", "gpt/front.py"], ["gpt/__init__.py", "gpt/front.py"]),
-        (["stages/__init__.py"], ["stages/__init__.py"]),
+        (["gpt/__init__.py", "gpt/front.py"], ["gpt/front.py"]),
+        (["stages/__init__.py"], []),
     ],
 )
 def test_a_folder_stands_for_all_of_its_files(
     tmp_path: Path, imported: list[str], listed: list[str]
 ) -> None:
     there = {"gpt/__init__.py", "gpt/front.py", "gpt/a/__init__.py", "gpt/a/x.py", "gpt/a/y.py"}
-    there |= {"gpt/b/__init__.py", "gpt/b/x.py", "gpt/b/c/__init__.py", "gpt/b/c/x.py"}
-    for file in (*there, "stages/__init__.py", "gpt/a/page.html"):
+    there |= {"gpt/b/__init__.py", "gpt/b/x.py", "gpt/b/c/x.py", "stages/__init__.py"}
+    for file in (*there, "gpt/b/c/__init__.py", "gpt/a/page.html"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).touch()
+        (tmp_path / file).write_text('"""A docstring."""\n')
+    (tmp_path / "gpt/b/c/__init__.py").write_text('"""Code."""\nNUMBER = 1\n')
     assert as_folders(set(imported), tmp_path) == listed
 
 
