@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     params = load_section(args.params, "tokenize", TokenizeParams)
     metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
-    write_json(args.metrics, metrics(metadata))
+    write_json(args.metrics, metadata.metrics())
     train, val = metadata.train.tokens, metadata.val.tokens
     print(f"{args.out}: {metadata.vocab_size} ids, {train:,} + {val:,} tokens")
 
@@ -66,19 +66,6 @@ def tokenize(raw_folder: Path, out: Path, params: TokenizeParams, workers: int) 
         )
         metadata.save(new / METADATA)
     return metadata
-
-
-def metrics(metadata: Metadata) -> dict[str, int | float]:
-    """The numbers of metrics/tokenize.json."""
-    train, val = metadata.train, metadata.val
-    return {
-        "vocab_size": metadata.vocab_size,
-        "train_tokens": train.tokens,
-        "val_tokens": val.tokens,
-        "train_documents": train.documents,
-        "val_documents": val.documents,
-        "bytes_per_token": (train.bytes + val.bytes) / (train.tokens + val.tokens),
-    }
 
 
 if __name__ == "__main__":

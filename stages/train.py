@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from gpt.common.errors import UserError, run_stage
+from gpt.common.errors import run_stage
 from gpt.common.files import only_here, write_json
 from gpt.common.params import load_sections
-from gpt.data.dataset import Dataset, open_dataset
+from gpt.data.dataset import open_dataset
 from gpt.runtime import (
     choose_device,
     circumstances,
@@ -36,7 +36,8 @@ def train(args: argparse.Namespace) -> None:
     around = circumstances()
     params = load_sections(args.params, TrainingParams)
     set_determinism(params.train.deterministic)
-    data = load_data(args.tokens, params.model.block_size)
+    data = open_dataset(args.tokens)
+    data.check_length(params.model.block_size, args.tokens)
     device = choose_device(params.train.device)
     model = initial_model(args.init, params.model, params.train, data.tokenizer, data.train)
     provenance = {
@@ -68,17 +69,6 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--speed-metrics", type=Path, required=True, help="no hash depends on it")
     parser.add_argument("--circumstances", type=Path, required=True, help="nor on this")
     return parser.parse_args(arguments)
-
-
-def load_data(folder: Path, block_size: int) -> Dataset:
-    """Both splits, of which training needs one block and a token. Raises UserError."""
-    data = open_dataset(folder)
-    if len(data.train) <= block_size:
-        raise UserError(
-            f"{len(data.train)} training tokens are fewer than one block of {block_size} + 1, "
-            f"{folder / 'train.bin'}, use more text or a smaller model.block_size"
-        )
-    return data
 
 
 if __name__ == "__main__":

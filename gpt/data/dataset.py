@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpt.common.errors import UserError
 from gpt.data.counts import Ids
 from gpt.data.token_file import open_tokens
 from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
@@ -16,6 +17,14 @@ class Dataset:
     val: Ids
     tokenizer: Tokenizer
     sha256: dict[str, str] = field(default_factory=dict)
+
+    def check_length(self, block_size: int, folder: Path) -> None:
+        """Raise UserError if the training split of `folder` has no block to learn from."""
+        if len(self.train) <= block_size:
+            raise UserError(
+                f"{len(self.train)} training tokens are fewer than one block of {block_size} + 1, "
+                f"{folder / 'train.bin'}, use more text or a smaller model.block_size"
+            )
 
 
 def open_dataset(folder: Path) -> Dataset:

@@ -46,6 +46,18 @@ class Metadata(_Strict):
         """Write the file, the same bytes every time."""
         write_json(path, self.model_dump())
 
+    def metrics(self) -> dict[str, int | float]:
+        """The numbers of metrics/tokenize.json."""
+        train, val = self.train, self.val
+        return {
+            "vocab_size": self.vocab_size,
+            "train_tokens": train.tokens,
+            "val_tokens": val.tokens,
+            "train_documents": train.documents,
+            "val_documents": val.documents,
+            "bytes_per_token": (train.bytes + val.bytes) / (train.tokens + val.tokens),
+        }
+
     @classmethod
     def load(cls, path: Path) -> "Metadata":
         """Read and check the file. Raises UserError with the first key that is wrong."""

@@ -6,18 +6,14 @@ import torch
 from gpt.config import GPTConfig
 from gpt.generate import Continuation, Sampler, context_start, generate
 from gpt.model import GPT
+from tests.support.random_models import random_model
 
 CONFIG = GPTConfig(vocab_size=61, block_size=16, n_layer=2, n_head=2, n_embd=32)
 
 
 @pytest.fixture(scope="module")
 def model() -> GPT:
-    gpt = GPT(CONFIG)
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in gpt.parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-    return gpt.double()
+    return random_model(CONFIG).double()
 
 
 def tokens(model: GPT, ids: torch.Tensor, n: int, sampler: Sampler, cache: bool) -> torch.Tensor:

@@ -8,18 +8,14 @@ from torch.nn import functional as F
 from gpt.config import GPTConfig
 from gpt.loss import Windows, token_losses
 from gpt.model import GPT
+from tests.support.random_models import random_model
 
 CONFIG = GPTConfig(vocab_size=37, block_size=16, n_layer=2, n_head=2, n_embd=16)
 
 
 @pytest.fixture(scope="module")
 def model() -> GPT:
-    gpt = GPT(CONFIG)
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in gpt.parameters():
-            parameter.normal_(0, 0.4, generator=generator)
-    return gpt
+    return random_model(CONFIG, std=0.4)
 
 
 def ids(n: int, seed: int = 1) -> np.ndarray[tuple[int], np.dtype[np.uint16]]:

@@ -9,18 +9,13 @@ from torch.nn import functional as F
 
 from gpt.config import Attention, GPTConfig
 from gpt.model import GPT, fused_attention, manual_attention
+from tests.support.random_models import random_model
 
 CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
 
 
-def random_model(config: GPTConfig = CONFIG, attention: Attention = "fused") -> GPT:
-    """A model whose every tensor is random, so that nothing hides behind a zero or a one."""
-    model = GPT(config, attention)
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-    return model.double()
+def exact_model(config: GPTConfig = CONFIG, attention: Attention = "fused") -> GPT:
+    return random_model(config, attention).double()
 
 
 def some_ids(batch: int, time: int) -> torch.Tensor:
@@ -30,7 +25,7 @@ def some_ids(batch: int, time: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("time", [1, 2, 23, 24])
 def test_fused_and_manual_attention_agree(time: int) -> None:
-    fused, manual = random_model(), random_model(attention="manual")
+    fused, manual = exact_model(), exact_model(attention="manual")
     ids = some_ids(2, time)
     torch.testing.assert_close(fused(ids), manual(ids), rtol=1e-10, atol=1e-10)
 
@@ -45,7 +40,7 @@ def test_attention_of_the_last_queries(queries: int, keys: int) -> None:
 
 
 def test_fused_and_manual_gradients_agree() -> None:
-    fused, manual = random_model(), random_model(attention="manual")
+    fused, manual = exact_model(), exact_model(attention="manual")
     ids = some_ids(2, 24)
     for model in (fused, manual):
         torch.autograd.backward(F.cross_entropy(model(ids).flatten(0, 1), ids.flatten()))
@@ -55,7 +50,7 @@ def test_fused_and_manual_gradients_agree() -> None:
 
 
 def test_no_position_sees_the_future() -> None:
-    model, ids = random_model(), some_ids(1, 24)
+    model, ids = exact_model(), some_ids(1, 24)
     changed = ids.clone()
     changed[0, 15] = (changed[0, 15] + 1) % CONFIG.vocab_size
     before, after = model(ids), model(changed)
@@ -64,7 +59,7 @@ def test_no_position_sees_the_future() -> None:
 
 
 def test_extending_a_cache_equals_the_whole() -> None:
-    model, ids = random_model(), some_ids(2, 24)
+    model, ids = exact_model(), some_ids(2, 24)
     whole = model(ids)
     cache = model.new_cache()
     torch.testing.assert_close(model.extend(ids[:, :10], cache), whole[:, 9])
@@ -75,7 +70,7 @@ def test_extending_a_cache_equals_the_whole() -> None:
 
 
 def test_past_block_size_is_refused() -> None:
-    model = random_model()
+    model = exact_model()
     with pytest.raises(ValueError, match="25 tokens are more than block_size 24"):
         model(some_ids(1, 25))
     cache = model.new_cache()
@@ -123,8 +118,8 @@ def test_the_head_is_tied_by_storage() -> None:
 @pytest.mark.parametrize("attention", ["fused", "manual"])
 def test_dropout_acts_in_training_alone(attention: Attention) -> None:
     config = GPTConfig(vocab_size=61, block_size=24, n_layer=2, n_head=4, n_embd=32, dropout=0.5)
-    model, ids = random_model(config, attention), some_ids(2, 24)
-    plain = random_model(
+    model, ids = exact_model(config, attention), some_ids(2, 24)
+    plain = exact_model(
         GPTConfig(vocab_size=61, block_size=24, n_layer=2, n_head=4, n_embd=32), attention
     )
     assert not torch.equal(model(ids), model(ids))
@@ -132,7 +127,7 @@ def test_dropout_acts_in_training_alone(attention: Attention) -> None:
 
 
 def test_the_stream_is_one_tensor_per_layer_and_the_embeddings() -> None:
-    model, ids = random_model(), some_ids(2, 5)
+    model, ids = exact_model(), some_ids(2, 5)
     stream = list(model.stream(ids))
     assert [tuple(x.shape) for x in stream] == [(2, 5, 32)] * 4
     assert torch.equal(stream[0], model.embed(ids, 0))

@@ -12,7 +12,6 @@ import pytest
 from gpt.common.errors import UserError
 from gpt.common.params import read_yaml
 from gpt.config import GPTConfig, count_parameters
-from gpt.data.metadata import Metadata, SideMetadata
 from gpt.plan.estimates import training_flops
 from gpt.plan.params import Params
 from gpt.plan.plan import vocabulary
@@ -21,6 +20,7 @@ from gpt.plan.text import duration, size
 from gpt.runtime import choose_device, machine
 from gpt.train.initial import new_config
 from tests.support.imports import ROOT
+from tests.support.metadata import STORIES
 from tools.plan import main
 
 PARAMS = ROOT / "params.yaml"
@@ -83,19 +83,7 @@ def test_gpt2s_plan_has_gpt2s_size() -> None:
 
 def test_the_vocabulary_is_that_of_tokens_of_these_params(tmp_path: Path) -> None:
     params, path = preset("tiny"), tmp_path / "metadata.json"
-    side = SideMetadata(tokens=9, documents=1, bytes=20, sha256="0" * 64)
-    made = Metadata(
-        kind="bpe",
-        vocab_size=280,
-        tokenizer_sha256="0" * 64,
-        source="stories",
-        raw_sha256="0" * 64,
-        split="document",
-        val_fraction=0.1,
-        seed=1,
-        train=side,
-        val=side,
-    )
+    made = STORIES.model_copy(update={"vocab_size": 280})
     made.save(path)
     assert vocabulary(params, path) == (280, "of data/tokens")
     for other in ({"seed": 2}, {"source": "url"}, {"vocab_size": 302}, {"kind": "char"}):
