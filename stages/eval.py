@@ -7,15 +7,15 @@ from pathlib import Path
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json, write_text
 from gpt.common.params import load_section
+from gpt.data.dataset import open_dataset
 from gpt.data.metadata import METADATA, Metadata
-from gpt.data.token_file import open_tokens
 from gpt.eval.baselines import baseline_losses, baselines_table, check_floor
 from gpt.eval.params import EvalParams
 from gpt.eval.samples import prompts_page, sample_metrics
 from gpt.eval.scores import floor_loss, loss_metrics, model_losses, score, untrained_model
 from gpt.eval.tables import write_tables
 from gpt.runtime import ExecutionParams, choose_device, set_determinism
-from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
 from gpt.weights.model_folder import load_language_model, load_provenance
 
 
@@ -26,12 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     execution = load_section(args.params, "train", ExecutionParams)
     set_determinism(execution.deterministic)
     device = choose_device(execution.device)
-    tokenizer = load_tokenizer(args.tokens, args.model)
-    train = open_tokens(args.tokens / "train.bin", tokenizer.sha256).tokens
-    val = open_tokens(args.tokens / "val.bin", tokenizer.sha256).tokens
+    data = open_dataset(args.tokens)
+    tokenizer, val = data.tokenizer, data.val
+    check_vocabulary(tokenizer, args.tokens, args.model)
     metadata = Metadata.load(args.tokens / METADATA)
     model = load_language_model(args.model).to(device)
-    scored = score(model, tokenizer, train, val, params)
+    scored = score(model, tokenizer, data.train, val, params)
     metrics = loss_metrics(scored, model.config, params)
     if (floor := floor_loss(metadata, scored.texts, len(val))) is not None:
         check_floor(metrics["val_loss"], floor, args.tokens)
@@ -57,12 +57,10 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def load_tokenizer(tokens: Path, model: Path) -> Tokenizer:
-    """The tokenizer of both folders. Raises UserError if they have different ones."""
-    tokenizer = Tokenizer.load(tokens / "vocabulary.json")
-    if tokenizer.sha256 != Tokenizer.load(model / "vocabulary.json").sha256:
+def check_vocabulary(tokenizer: Tokenizer, tokens: Path, model: Path) -> None:
+    """Raise UserError if the model in a folder was trained on other ids than the tokens'."""
+    if tokenizer.sha256 != Tokenizer.load(model / VOCABULARY).sha256:
         raise UserError(f"{model} has another vocabulary than {tokens}, train it on these")
-    return tokenizer
 
 
 if __name__ == "__main__":

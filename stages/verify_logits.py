@@ -9,12 +9,14 @@ from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.config import GPTConfig
 from gpt.hf.convert import write_unsupported
+from gpt.parity.check import Check
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
     check_line,
     distance_lines,
+    failures,
     metrics,
-    noticed_line,
+    mutant_line,
     summary_line,
     write_tables,
 )
@@ -23,7 +25,7 @@ from gpt.weights.model_folder import load_config, load_provenance
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the chain and the sabotage; write what they found even if they fail."""
+    """Run all checks and try all mutants; write the results even if something fails."""
     args = parse_args(arguments)
     kind = load_config(args.model).kind
     if kind != GPTConfig.kind:
@@ -32,21 +34,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_section(args.params, "verify_logits", VerifyParams)
     # What no importer marked as random weights was trained.
     pretrained = load_provenance(args.model).get("pretrained", True)
-    verdict = verify(
-        args.model, args.reference, params, lambda check: print(check_line(check), flush=True)
-    )
-    lines = [*distance_lines(verdict), *map(noticed_line, verdict.noticed), summary_line(verdict)]
+    found = verify(args.model, args.reference, params, show)
+    lines = [*distance_lines(found), *map(mutant_line, found.outcomes), summary_line(found)]
     print("\n".join(lines), flush=True)
     with new_folder(args.plots) as plots:
-        write_tables(plots, verdict)
-    write_json(args.metrics, metrics(verdict, pretrained))
-    failed = [check.name for check in verdict.checks if not check.passed]
-    failed += [f"nobody noticed: {e.fault}" for e in verdict.noticed if e.check is None]
-    if not verdict.passed:
+        write_tables(plots, found)
+    write_json(args.metrics, metrics(found, pretrained))
+    if not found.passed:
+        failed = failures(found)
         raise UserError(
-            f"{len(failed)} checks failed, the first is '{failed[0]}', {args.model} against "
-            f"{args.reference}, see {args.plots / 'checks.tsv'}"
+            f"{failed[0]}, the first of {len(failed)} failures, "
+            f"{args.model} against {args.reference}, see {args.plots}"
         )
+
+
+def show(check: Check) -> None:
+    """Print a check's line as soon as it is done."""
+    print(check_line(check), flush=True)
 
 
 def write_nothing(args: argparse.Namespace, kind: str) -> None:

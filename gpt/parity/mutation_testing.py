@@ -1,4 +1,4 @@
-"""Mutation testing: every mutant of `gpt.parity.mutants` is made, and the chain must kill it."""
+"""Mutation testing: every mutant of `gpt.parity.mutants` is made, and a check must kill it."""
 
 import gc
 import hashlib
@@ -8,41 +8,50 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gpt.parity.checks import Check, Expected, Subject, examine
-from gpt.parity.mutants import NothingToDamage, faults
+from gpt.parity.check import Check
+from gpt.parity.expected import Expected
+from gpt.parity.links import examine
+from gpt.parity.mutants.catalogue import mutants
+from gpt.parity.mutants.edits import EquivalentMutant
+from gpt.parity.subject import Subject
 
 
 @dataclass(frozen=True)
-class Noticed:
-    """A fault and the first check that failed over it, if one did."""
+class Outcome:
+    """A mutant and the first check that failed on it, if one did."""
 
-    fault: str
+    mutant: str
     check: Check | None
 
+    @property
+    def killed(self) -> bool:
+        """Whether a check failed; otherwise the mutant survived."""
+        return self.check is not None
 
-def sabotage(subject: Subject, expected: Expected) -> Iterator[Noticed]:
-    """Do every fault to a copy of `subject`, one after another.
 
-    Raises ValueError if the undamaged subject fails, or does not outlive the damage unharmed.
+def try_mutants(subject: Subject, expected: Expected) -> Iterator[Outcome]:
+    """The outcome of every mutant of `subject`, one after another; equivalent ones are left out.
+
+    Raises ValueError if the original fails, or if its tensors are not the same at the end.
     """
     before = fingerprint(subject.state)
     if broken := next((check for check in examine(subject, expected) if not check.passed), None):
-        raise ValueError(f"the undamaged model fails at {broken}")
-    expected.judge.release()
-    gc.freeze()  # what lives now stays, so that collecting each damaged model is quick
-    for fault in faults(subject.config):
-        torch.manual_seed(expected.inputs.seed)  # a fault may draw at random: dropout left on
+        raise ValueError(f"the original model fails at {broken}")
+    expected.oracle.release()
+    gc.freeze()  # what lives now stays, so that collecting each mutant is quick
+    for mutant in mutants(subject.config):
+        torch.manual_seed(expected.inputs.seed)  # a mutant may draw at random: dropout left on
         try:
-            checks = examine(replace(subject, damage=fault.damage), expected, fault.skip)
-            found = next((check for check in checks if not check.passed), None)
-        except NothingToDamage:
+            checks = examine(replace(subject, mutation=mutant.mutation), expected, mutant.skip)
+            failed = next((check for check in checks if not check.passed), None)
+        except EquivalentMutant:
             continue
         del checks
-        gc.collect()  # a patched model holds itself
-        yield Noticed(fault.name, found)
+        gc.collect()  # a patched model refers to itself
+        yield Outcome(mutant.name, failed)
     gc.unfreeze()
     if fingerprint(subject.state) != before:
-        raise ValueError("a fault wrote into the shared weights")
+        raise ValueError("a mutant wrote into the shared weights")
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

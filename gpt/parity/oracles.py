@@ -1,46 +1,38 @@
-"""The two judges of a model: transformers' GPT2LMHeadModel and the NumPy reference.
+"""The two oracles: transformers' GPT2LMHeadModel and the NumPy reference.
 
-Both read a folder that transformers can load. Shapes: B batch, T time, C channels, V vocabulary.
+Both read a folder that transformers can load. Shapes: B batch, T time.
 """
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from gpt.common.files import read_json
 from gpt.config import GPTConfig
 from gpt.hf.checkpoint import open_checkpoint
-from gpt.hf.config import config_from_hf
+from gpt.hf.config import read_hf_config
 from gpt.hf.files import CONFIG
-from gpt.hf.names import match_names, name_table
+from gpt.hf.names import full_names, match_names, name_table
 from gpt.parity import reference
+from gpt.parity.figures import mean_loss
+from gpt.parity.forward_pass import ForwardPass
 
 Kernel = Literal["sdpa", "eager"]
 KERNELS: tuple[Kernel, ...] = ("sdpa", "eager")
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one forward pass gave: the stream (B, T, C) after each block, and logits (B, T, V)."""
-
-    hidden: list[Tensor]
-    logits: Tensor
-
-
-class HFJudge:
-    """transformers' model. It is loaded when asked, and one precision of it at a time."""
+class TransformersOracle:
+    """transformers' model, loaded when first needed, in one precision at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = config_from_hf(read_json(folder / CONFIG), folder / CONFIG)
+        self.config = read_hf_config(folder / CONFIG)
         self.checkpoint = open_checkpoint(folder)
         self.names = match_names(self.config, self.checkpoint, folder)
         self._model: Any = None
@@ -55,7 +47,7 @@ class HFJudge:
                 self._model = GPT2LMHeadModel.from_pretrained(
                     self.folder, dtype=torch.float32, attn_implementation=kernel
                 )
-            # Widened or narrowed here, so that no half precision of the checkpoint sneaks in.
+            # Converted here: a checkpoint in half precision must not decide the model's precision.
             self._model = self._model.to(dtype).eval()
         self._model.set_attn_implementation(kernel)
         return self._model
@@ -64,16 +56,17 @@ class HFJudge:
         """Give the model's memory back."""
         if self._model is not None:
             self._model = None
-            gc.collect()  # its modules know each other in circles
+            gc.collect()  # its modules refer to each other in cycles
 
     @torch.inference_mode()
-    def run(self, ids: Tensor, dtype: torch.dtype, kernel: Kernel) -> Run:
+    def forward(self, ids: Tensor, dtype: torch.dtype, kernel: Kernel) -> ForwardPass:
         """The forward pass on `ids` (B, T)."""
         output = self.model(dtype, kernel)(ids, output_hidden_states=True, use_cache=False)
-        return Run(list(output.hidden_states), output.logits)
+        return ForwardPass(list(output.hidden_states), output.logits)
 
+    @cached_property
     def counts(self) -> dict[str, int]:
-        """How the names in transformers' own model are accounted for, and its parameters."""
+        """Number of parameters of transformers' own model, and of its names by their treatment."""
         model = self.model(torch.float32)
         table = name_table(self.config)
         mapped = dict(table.values())
@@ -98,7 +91,7 @@ class HFJudge:
         """Gradients of the loss in float64, under our names and in our layout."""
         model = self.model(torch.float64)
         # transformers' own loss would go through float32, whatever the model's precision.
-        torch.autograd.backward(next_token_loss(model(ids, use_cache=False).logits, ids))
+        torch.autograd.backward(mean_loss(model(ids, use_cache=False).logits, ids))
         theirs = dict(model.named_parameters())
         gradients = {
             ours: _turned(theirs[name].grad, transpose)
@@ -133,34 +126,30 @@ class HFJudge:
         return out[:, prompts.size(1) :]
 
 
-class NumpyJudge:
+class NumpyOracle:
     """The float64 reference on the tensors of a checkpoint, which it reads as it goes."""
 
     def __init__(self, config: GPTConfig, folder: Path) -> None:
         self.config = config
-        checkpoint = open_checkpoint(folder)
-        self._checkpoint = checkpoint
-        self._names = {
-            name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}": name
-            for name in checkpoint.stored
-        }
+        self._checkpoint = open_checkpoint(folder)
+        self._names = full_names(self._checkpoint.stored)
 
     def read(self, name: str) -> "np.ndarray[Any, Any]":
         """A tensor of the checkpoint by its full name."""
         tensor = self._checkpoint.read(self._names[name])
         return tensor.float().numpy()
 
-    def run(self, ids: Tensor) -> Run:
+    def forward(self, ids: Tensor) -> ForwardPass:
         """The forward pass on `ids` (B, T), one row after another."""
         rows = [reference.hidden_states(self.config, self.read, row) for row in ids.tolist()]
         logits = [reference.logits(self.config, self.read, row[-1]) for row in rows]
-        hidden = [torch.from_numpy(np.stack(states)) for states in zip(*rows, strict=True)]
-        return Run(hidden, torch.from_numpy(np.stack(logits)))
+        stream = [torch.from_numpy(np.stack(states)) for states in zip(*rows, strict=True)]
+        return ForwardPass(stream, torch.from_numpy(np.stack(logits)))
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """transformers without its progress bars and remarks."""
+    """transformers without its progress bars and log messages."""
     from transformers.utils import logging
 
     switch: Any = logging  # without type hints
@@ -173,11 +162,6 @@ def quiet_transformers() -> Iterator[None]:
         switch.set_verbosity(verbosity)
         if bars:
             switch.enable_progress_bar()
-
-
-def next_token_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of each token of `ids` (B, T) given those before it."""
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
 def _turned(tensor: Tensor, transpose: bool) -> Tensor:

@@ -8,7 +8,7 @@ from gpt.common.params import Count, Section, Seed
 
 
 class VerifyParams(Section):
-    """How much the parity check computes; its limits are constants of the code."""
+    """Size of the parity check's inputs; its limits are constants of the code."""
 
     seed: Seed
     batch_size: Annotated[int, Field(ge=2)]

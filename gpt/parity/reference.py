@@ -1,6 +1,6 @@
 """GPT-2's forward pass in plain NumPy float64, head by head, position by position.
 
-Slow and obvious, it judges between two fast implementations. It shares no code with either: it
+Slow and obvious, a third opinion beside two fast implementations. It shares no code with either: it
 reads a checkpoint under Hugging Face's names and in Hugging Face's layout, weights (in, out), and
 follows the paper (Radford et al. 2019, section 2.3) and its release (`model.py`).
 
@@ -67,7 +67,7 @@ def attention(config: GPTConfig, read: ReadTensor, x: Array, layer: int) -> Arra
 
 
 def one_head(queries: Array, keys: Array, values: Array, scale: float) -> Array:
-    """Attention of one head, (T, D) each: a position looks at itself and at those before it."""
+    """Attention of one head, (T, D) each: a position attends to itself and those before it."""
     output = np.empty_like(queries)
     for now in range(len(queries)):
         scores = keys[: now + 1] @ queries[now] * scale  # (now + 1,)

@@ -1,4 +1,4 @@
-"""What verify_logits measured: lines to read, metrics to track and tables to plot."""
+"""Results of a verification: lines to read, metrics to track and tables to plot."""
 
 import math
 from collections.abc import Iterable
@@ -7,9 +7,12 @@ from typing import Any
 
 from gpt.common.files import write_tsv
 from gpt.config import count_parameters
-from gpt.parity.checks import Check
-from gpt.parity.mutation_testing import Noticed
-from gpt.parity.verify import Verdict
+from gpt.parity.check import Check
+from gpt.parity.mutation_testing import Outcome
+from gpt.parity.verify import Verification
+
+CHECK_COLUMNS = ("link", "check", "input", "figure", "limit", "passed")
+MUTANT_COLUMNS = ("mutant", "killed", "link", "check", "input", "figure", "limit", "magnitude")
 
 
 def check_line(check: Check) -> str:
@@ -19,28 +22,34 @@ def check_line(check: Check) -> str:
     return f"{mark} {check.link:15} {what:58} {number(check.figure):>8} <= {number(check.limit)}"
 
 
-def noticed_line(entry: Noticed) -> str:
-    """One line of the table of faults: who noticed, and how far past its limit."""
-    if entry.check is None:
-        return f"FAIL {entry.fault:48} nobody noticed"
-    check = entry.check
-    loud = f"{number(check.loudness)} times its limit" if check.limit else number(check.figure)
-    return f"ok   {entry.fault:48} {check.link:15} {check.name}: {loud}"
+def mutant_line(outcome: Outcome) -> str:
+    """One line of the table of mutants: the check that killed it, and how far past its limit."""
+    check = outcome.check
+    if check is None:
+        return f"SURVIVED {outcome.mutant}"
+    size = f"{number(check.magnitude)} times its limit" if check.limit else number(check.figure)
+    return f"killed   {outcome.mutant:48} {check.link:15} {check.name}: {size}"
 
 
-def distance_lines(verdict: Verdict) -> list[str]:
-    """Who is how far from the float64 truth, in units of the logits."""
-    truth = verdict.truth
-    names = list(truth.layers) if truth else []
-    return [f"     from the truth  {name:10} {truth.rms(name):.3g}" for name in names if truth]
+def distance_lines(verification: Verification) -> list[str]:
+    """Distance of each implementation from the float64 reference, in units of the logits."""
+    distances = reference_distances(verification)
+    return [f"     from the reference  {name:10} {rms:.3g}" for name, rms in distances.items()]
 
 
-def summary_line(verdict: Verdict) -> str:
-    """The last line: what was checked and how much of it held."""
-    checks, faults = verdict.checks, verdict.noticed
-    held = sum(check.passed for check in checks)
-    noticed = sum(entry.check is not None for entry in faults)
-    return f"{held} of {len(checks)} checks passed, {noticed} of {len(faults)} faults noticed"
+def summary_line(verification: Verification) -> str:
+    """The last line: how many checks passed and how many mutants were killed."""
+    checks, outcomes = verification.checks, verification.outcomes
+    passed = sum(check.passed for check in checks)
+    killed = sum(outcome.killed for outcome in outcomes)
+    return f"{passed} of {len(checks)} checks passed, {killed} of {len(outcomes)} mutants killed"
+
+
+def failures(verification: Verification) -> list[str]:
+    """The checks that failed and the mutants that survived."""
+    failed = [f"check '{check.name}' failed" for check in verification.checks if not check.passed]
+    survivors = [outcome.mutant for outcome in verification.outcomes if not outcome.killed]
+    return [*failed, *(f"mutant '{name}' survived" for name in survivors)]
 
 
 def number(value: float) -> str:
@@ -48,15 +57,16 @@ def number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.2g}"
 
 
-def metrics(verdict: Verdict, pretrained: bool) -> dict[str, Any]:
+def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
     """The numbers of metrics/verify_logits.json. What is not finite becomes -1."""
-    checks, counts = verdict.checks, verdict.counts
-    tokens = verdict.inputs.prompts.size(0) * verdict.inputs.new_tokens
+    checks, subject = verification.checks, verification.subject
+    counts, outcomes = verification.oracle.counts, verification.outcomes
+    tokens = verification.inputs.prompts.size(0) * verification.inputs.new_tokens
     values = {
-        "passed": verdict.passed,
+        "passed": verification.passed,
         "pretrained": pretrained,
-        "n_params": sum(tensor.numel() for tensor in verdict.subject.state.values()),
-        "n_params_expected": count_parameters(verdict.subject.config),
+        "n_params": sum(tensor.numel() for tensor in subject.state.values()),
+        "n_params_expected": count_parameters(subject.config),
         "max_abs_logit_diff_fp32": worst(checks, "logits, fp32, against", absolute=True),
         "max_abs_logit_diff_fp64": worst(checks, "logits, fp64, against", absolute=True),
         "max_rel_logit_diff_fp32": worst(checks, "logits, fp32, against"),
@@ -71,11 +81,11 @@ def metrics(verdict: Verdict, pretrained: bool) -> dict[str, Any]:
         "cache_rel_diff": worst(checks, "logits with the cache"),
         "tensors_changed_by_round_trip": worst(checks, "exported tensors"),
         **{f"names_{key}": counts[key] for key in ("mapped", "transposed", "tied", "buffers")},
-        **distances(verdict),
+        **{f"truth_rms_{k}": rms for k, rms in reference_distances(verification).items()},
         "checks_total": len(checks),
         "checks_passed": sum(check.passed for check in checks),
-        "mutations_total": len(verdict.noticed),
-        "mutations_detected": sum(entry.check is not None for entry in verdict.noticed),
+        "mutations_total": len(outcomes),
+        "mutations_detected": sum(outcome.killed for outcome in outcomes),
     }
     return {key: value if math.isfinite(value) else -1 for key, value in values.items()}
 
@@ -86,35 +96,32 @@ def worst(checks: Iterable[Check], beginning: str, absolute: bool = False) -> fl
     return math.nan if any(map(math.isnan, found)) else max(found, default=0)
 
 
-def distances(verdict: Verdict) -> dict[str, float]:
-    """Root mean square distance of all logits from the float64 truth, ours and transformers'."""
-    truth = verdict.truth
-    return {f"truth_rms_{name}": truth.rms(name) for name in truth.layers} if truth else {}
+def reference_distances(verification: Verification) -> dict[str, float]:
+    """Root mean square distance of all logits from the float64 reference, by implementation."""
+    distance = verification.distance
+    return {name: distance.rms(name) for name in distance.by_layer} if distance else {}
 
 
-def write_tables(folder: Path, verdict: Verdict) -> None:
-    """Fill `folder` with the X-ray, the checks and the sabotage as TSV files."""
-    checks = [(c.link, c.name, c.where, c.figure, c.limit, c.passed) for c in verdict.checks]
-    write_tsv(
-        folder / "checks.tsv", ("link", "check", "input", "figure", "limit", "passed"), checks
-    )
-    faults = [sabotage_row(entry) for entry in verdict.noticed]
-    columns = ("fault", "noticed", "link", "check", "input", "figure", "limit", "loudness")
-    write_tsv(folder / "sabotage.tsv", columns, faults)
-    layers = verdict.truth.layers if verdict.truth else {}
+def write_tables(folder: Path, verification: Verification) -> None:
+    """Fill `folder` with the checks, the mutants and the error by layer as TSV files."""
+    checks = [(c.link, c.name, c.where, c.figure, c.limit, c.passed) for c in verification.checks]
+    write_tsv(folder / "checks.tsv", CHECK_COLUMNS, checks)
+    write_tsv(folder / "mutants.tsv", MUTANT_COLUMNS, map(mutant_row, verification.outcomes))
+    layers = verification.distance.by_layer if verification.distance else {}
     rows = zip(*([digits(error) for error in errors] for errors in layers.values()), strict=True)
-    write_tsv(folder / "xray.tsv", ("layer", *layers), [(i, *row) for i, row in enumerate(rows)])
+    columns = ("layer", *layers)
+    write_tsv(folder / "error_by_layer.tsv", columns, [(i, *row) for i, row in enumerate(rows)])
 
 
-def sabotage_row(entry: Noticed) -> tuple[Any, ...]:
-    """A fault's row in sabotage.tsv."""
-    check = entry.check
+def mutant_row(outcome: Outcome) -> tuple[Any, ...]:
+    """A mutant's row in mutants.tsv."""
+    check = outcome.check
     if check is None:
-        return (entry.fault, False, "", "", "", "", "", "")
-    found = (check.link, check.name, check.where, check.figure, check.limit, check.loudness)
-    return (entry.fault, True, *found)
+        return (outcome.mutant, False, "", "", "", "", "", "")
+    found = (check.link, check.name, check.where, check.figure, check.limit, check.magnitude)
+    return (outcome.mutant, True, *found)
 
 
 def digits(error: float) -> float:
-    """How many decimal digits are right, at most the 17 that a float64 can tell apart."""
+    """The number of correct decimal digits, at most the 17 that a float64 can tell apart."""
     return round(min(17.0, -math.log10(error)) if error > 0 else 17.0, 3)

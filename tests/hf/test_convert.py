@@ -17,7 +17,7 @@ from gpt.hf.config import ACTIVATION_NAMES, config_to_hf
 from gpt.hf.convert import export_model, import_model, write_unsupported
 from gpt.hf.names import full_names, hf_shapes, name_table
 from gpt.model import GPT
-from gpt.parity.oracles import HFJudge
+from gpt.parity.oracles import TransformersOracle
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_model, save_model
 from tests.support.models import CONFIG, PROVENANCE, seeded
@@ -149,7 +149,7 @@ def test_a_bare_model_and_old_buffers_are_imported(tmp_path: Path) -> None:
     GPT2Model(config).save_pretrained(tmp_path / "theirs")
     (tmp_path / "third").mkdir()
     import_model(tmp_path / "theirs", tmp_path / "third", PROVENANCE, None)
-    assert HFJudge(source).counts()["buffers"] == 2 * CONFIG.n_layer
+    assert TransformersOracle(source).counts["buffers"] == 2 * CONFIG.n_layer
 
 
 def same_weights(first: Path, second: Path) -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from gpt.config import Attention
 from gpt.parity import reference
-from gpt.parity.oracles import NumpyJudge
+from gpt.parity.oracles import NumpyOracle
 from gpt.weights.model_folder import load_model
 from tests.support.models import CONFIG, seeded
 
@@ -33,13 +33,14 @@ def test_equal_to_the_model(
     folder, source = seeded(tmp_path, changes)
     model = load_model(folder, attention, torch.float64)
     ids = torch.randint(CONFIG.vocab_size, (2, CONFIG.block_size))
-    truth = NumpyJudge(model.config, source).run(ids)
+    expected = NumpyOracle(model.config, source).forward(ids)
     with torch.inference_mode():
-        states, logits = model.hidden_states(ids), model(ids)
-    assert len(states) == len(truth.hidden) == CONFIG.n_layer + 1
-    for ours, theirs in zip(states, truth.hidden, strict=True):
+        stream, logits = list(model.stream(ids)), model(ids)
+        stream[-1] = model.ln_f(stream[-1])
+    assert len(stream) == len(expected.stream) == CONFIG.n_layer + 1
+    for ours, theirs in zip(stream, expected.stream, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    torch.testing.assert_close(logits, truth.logits, rtol=0, atol=1e-12)
+    torch.testing.assert_close(logits, expected.logits, rtol=0, atol=1e-12)
 
 
 def test_softmax_and_one_head_by_hand() -> None:

@@ -26,7 +26,7 @@ from gpt.hf.convert import import_model
 from gpt.hf.files import read_index
 from gpt.hf.local import copy_local
 from gpt.hf.tokenizer import from_hf
-from gpt.parity.oracles import HFJudge
+from gpt.parity.oracles import TransformersOracle
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.checkpoint import newest_checkpoint
@@ -156,8 +156,8 @@ def import_local(folder: Path) -> None:
     import_model(folder / "out" / "source", folder / "out", {}, tokenizer)
 
 
-def judge(folder: Path) -> None:
-    HFJudge(folder / "exported").model(torch.float32)
+def load_with_transformers(folder: Path) -> None:
+    TransformersOracle(folder / "exported").model(torch.float32)
 
 
 def read_corpus(folder: Path, name: str) -> None:
@@ -189,7 +189,7 @@ READERS: dict[str, Callable[[Path], object]] = {
         for name in ("config.json", "model.safetensors", "tokenizer.json", "pytorch_model.bin")
     },
     "exported/model.safetensors.index.json": import_local,
-    "exported/generation_config.json": judge,
+    "exported/generation_config.json": load_with_transformers,
 }
 
 
@@ -214,7 +214,7 @@ def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     copy_local(tmp_path / "one", tmp_path / "local")
     assert not list((tmp_path / "one").glob("*.py"))
-    HFJudge(tmp_path / "local").model(torch.float32)
+    TransformersOracle(tmp_path / "local").model(torch.float32)
     config = tmp_path / "local" / "config.json"
     hooks = {"auto_map": {"AutoModelForCausalLM": "modeling_gpt2.Model"}}
     config.write_text(json.dumps(json.loads(config.read_text()) | hooks))
@@ -222,7 +222,7 @@ def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"auto_map is .* not a known field of GPT-2"):
         copy_local(tmp_path / "two", tmp_path / "local")
     with pytest.raises(UserError, match="auto_map"):
-        HFJudge(tmp_path / "local")
+        TransformersOracle(tmp_path / "local")
     assert not (tmp_path / "ran").exists()
 
 

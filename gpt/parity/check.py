@@ -1,0 +1,57 @@
+"""Checks: measured figures, each with the limit that it must not exceed.
+
+All limits stand here. "Relative" figures are a largest difference over the largest value of that
+kind.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+LINKS = ("structure", "computation", "learning", "behaviour", "both ways round")
+STRUCTURE, COMPUTATION, LEARNING, BEHAVIOUR, ROUND_TRIP = LINKS
+
+LOSS_RELATIVE = 1e-5
+GRADIENT_RELATIVE = 1e-10
+STEP_RELATIVE = 1e-6  # weights after a step of AdamW, in units of the learning rate
+CACHE_RELATIVE = 1e-12
+DISTANCE_RATIO = 2.0  # our distance from the reference over the nearer of transformers' kernels
+BF16_KL_RATIO = 2.0  # our divergence from the reference in bfloat16 over transformers'
+BF16_ARGMAX_RATIO = 2.0  # the same of the share of positions with another likeliest token
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """A floating-point format in which forward passes are compared, and its limits."""
+
+    label: str
+    dtype: torch.dtype
+    relative: float  # of the residual stream and the logits
+    disagreement: float  # share of positions whose likeliest token differs
+
+
+# float32 may turn the order of two nearly equal logits.
+FP32 = FloatFormat("fp32", torch.float32, relative=1e-5, disagreement=1e-3)
+FP64 = FloatFormat("fp64", torch.float64, relative=1e-12, disagreement=0.0)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measured figure and the limit that it must not exceed."""
+
+    link: str
+    name: str
+    figure: float
+    limit: float
+    where: str = ""  # the input
+    absolute: float = 0.0  # of a relative figure: the same in its own unit
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure is within its limit; NaN is not."""
+        return self.figure <= self.limit
+
+    @property
+    def magnitude(self) -> float:
+        """The figure in units of its limit; where the limit is 0, the figure itself."""
+        return self.figure / self.limit if self.limit else self.figure

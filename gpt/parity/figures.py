@@ -1,0 +1,105 @@
+"""Figures: the difference between two tensors, or two sets of them, as one number.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+TINY = 1e-30  # instead of a division by zero
+ADAMW_LR = 1e-3
+PIECE = 1 << 20  # numbers compared at once
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference of two tensors of one shape, over the largest value of `theirs`."""
+    return largest_difference(ours, theirs) / max(float(theirs.abs().max()), TINY)
+
+
+def largest_difference(ours: Tensor, theirs: Tensor) -> float:
+    """The largest absolute difference, without a third tensor of that size in memory."""
+    if ours.shape != theirs.shape:
+        return math.inf
+    pairs = zip(pieces(ours), pieces(theirs), strict=True)
+    return highest(float((a.detach() - b).abs().max()) for a, b in pairs)
+
+
+def squared_difference(ours: Tensor, theirs: Tensor) -> float:
+    """The sum of all squared differences of two tensors of one shape."""
+    pairs = zip(pieces(ours), pieces(theirs), strict=True)
+    return sum(float((a - b).square().sum()) for a, b in pairs)
+
+
+def highest(values: Iterable[float]) -> float:
+    """The largest value, NaN if there is one: Python's max would hide it."""
+    found = list(values)
+    return math.nan if any(map(math.isnan, found)) else max(found)
+
+
+def disagreement(ours: Tensor, theirs: Tensor) -> float:
+    """The share of positions whose likeliest token differs, logits (B, T, V)."""
+    return float((ours.argmax(-1) != theirs.argmax(-1)).double().mean())
+
+
+def divergence(reference: Tensor, other: Tensor) -> float:
+    """Mean KL divergence of two sets of logits (B, T, V), in nats per token."""
+    p, q = reference.double().log_softmax(-1), other.double().log_softmax(-1)
+    return float(F.kl_div(q, p, reduction="none", log_target=True).sum(-1).mean())
+
+
+def mean_loss(logits: Tensor, ids: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of each token of `ids` (B, T) given those before it.
+
+    In the logits' own precision, where `gpt.loss` and transformers go through float32.
+    """
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
+def gradient_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+    """The largest difference within a tensor, over that tensor's largest gradient, of all tensors.
+
+    Theirs may have more tensors: biases that we lack. A tensor that has next to no gradient at all
+    (that of a layer that saw one token, say) is measured by the model's largest.
+    """
+    if not ours.keys() <= theirs.keys():
+        return math.inf
+    floor = 1e-6 * max(float(gradient.abs().max()) for gradient in theirs.values())
+    return highest(
+        largest_difference(gradient, theirs[name]) / max(float(theirs[name].abs().max()), floor)
+        for name, gradient in ours.items()
+    )
+
+
+def step_difference(weights: tuple[Tensor, Tensor], gradients: tuple[Tensor, Tensor]) -> float:
+    """Largest difference of two weights after a step of AdamW, in units of the learning rate.
+
+    AdamW works on every number by itself, so it may go through a tensor piece by piece.
+    """
+    if weights[0].shape != weights[1].shape:
+        return math.inf
+    parts = zip(*map(pieces, (*weights, *gradients)), strict=True)
+    steps = ((adamw_step(w1, g1) - adamw_step(w2, g2)).abs().max() for w1, w2, g1, g2 in parts)
+    return highest(map(float, steps)) / ADAMW_LR
+
+
+def adamw_step(weight: Tensor, gradient: Tensor) -> Tensor:
+    """The weight after the first step of AdamW, as a new tensor."""
+    parameter = weight.detach().clone().requires_grad_()
+    parameter.grad = gradient.detach().clone()
+    torch.optim.AdamW([parameter], ADAMW_LR, betas=(0.9, 0.95), weight_decay=0.1).step()
+    return parameter.detach()
+
+
+def same_bits(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two float32 tensors hold the same bits in the same shape."""
+    return torch.equal(ours.contiguous().view(torch.int32), theirs.contiguous().view(torch.int32))
+
+
+def pieces(tensor: Tensor) -> Iterator[Tensor]:
+    """A tensor in parts of a few megabytes, cut along its rows; equal shapes are cut equally."""
+    rows = tensor.reshape(-1, tensor.size(-1))
+    yield from torch.split(rows, max(1, PIECE // max(1, rows.size(1))))

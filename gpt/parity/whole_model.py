@@ -1,0 +1,93 @@
+"""Checks that only the whole model can have: the mutants of a reduced model go without them.
+
+Shapes: B batch, T time, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gpt.config import count_parameters
+from gpt.generate import Continuation, Sampler
+from gpt.hf.files import TOKENIZER_CONFIG
+from gpt.parity.check import (
+    BEHAVIOUR,
+    BF16_ARGMAX_RATIO,
+    BF16_KL_RATIO,
+    COMPUTATION,
+    ROUND_TRIP,
+    STRUCTURE,
+    Check,
+)
+from gpt.parity.figures import TINY, disagreement, divergence
+from gpt.parity.forward_pass import forward
+from gpt.parity.oracles import TransformersOracle, quiet_transformers
+from gpt.parity.subject import Subject
+from gpt.weights.model_folder import load_provenance, load_tokenizer
+
+OPENING_TOKENS = 8  # of the text that the pipelines continue
+
+# transformers' own test of the published gpt2: what follows [464, 3290], chosen greedily.
+PUBLISHED_PROMPT = [464, 3290]
+PUBLISHED_GREEDY = [
+    *(373, 1043, 287, 257, 2214, 1474, 262, 16246, 286, 2688),
+    *(290, 2688, 27262, 13, 198, 198, 464, 3290),
+]
+
+
+def names(oracle: TransformersOracle) -> Iterator[Check]:
+    """Link 1 on transformers' side: its parameters, counted, and every name accounted for."""
+    counts = oracle.counts
+    expected = count_parameters(replace(oracle.config, bias=True))
+    yield Check(STRUCTURE, "parameters of transformers' off", abs(counts["n_params"] - expected), 0)
+    yield Check(STRUCTURE, "names without a counterpart", counts["unmapped"], 0)
+    tied = oracle.config.tie_word_embeddings
+    yield Check(STRUCTURE, "transformers' head not tied alike", int(tied != counts["tied"]), 0)
+
+
+def bfloat16(
+    subject: Subject, oracle: TransformersOracle, ids: Tensor, reference: Tensor
+) -> Iterator[Check]:
+    """Link 2 in bfloat16, where only distances from the reference's logits (B, T, V) compare."""
+    ours = forward(subject.model(torch.bfloat16), ids).logits
+    theirs = oracle.forward(ids, torch.bfloat16, "sdpa").logits
+    ratio = divergence(reference, ours) / max(divergence(reference, theirs), TINY)
+    yield Check(COMPUTATION, "divergence over transformers', bf16", ratio, BF16_KL_RATIO)
+    least = 1 / ids.numel()
+    ratio = disagreement(ours, reference) / max(disagreement(theirs, reference), least)
+    yield Check(COMPUTATION, "other likeliest tokens, bf16, same", ratio, BF16_ARGMAX_RATIO)
+
+
+def published(subject: Subject, folder: Path) -> Iterator[Check]:
+    """Link 4 for the published gpt2: the continuation that transformers' own tests expect."""
+    if load_provenance(folder).get("name") != "openai-community/gpt2":
+        return
+    model, n_tokens = subject.model(torch.float32), len(PUBLISHED_GREEDY)
+    greedy = Continuation(Sampler(0.0), n_tokens, seed=0, end_of_text=-1)
+    ours = greedy.of(model, PUBLISHED_PROMPT)
+    differ = sum(a != b for a, b in zip(ours, PUBLISHED_GREEDY, strict=True))
+    yield Check(BEHAVIOUR, "tokens unlike the published ones", differ, 0)
+
+
+def text_pipeline(
+    subject: Subject, folder: Path, oracle: TransformersOracle, new_tokens: int
+) -> Iterator[Check]:
+    """Link 5: transformers' text pipeline writes our text, where both have a tokenizer."""
+    tokenizer = load_tokenizer(folder)
+    if tokenizer is None or not (oracle.folder / TOKENIZER_CONFIG).is_file():
+        return
+    model, end = subject.model(torch.float32), tokenizer.end_of_text
+    opening = Continuation(Sampler(0.0), OPENING_TOKENS, 0, end).of(model, [])
+    prompt = tokenizer.decode(opening) or tokenizer.decode([0])
+    ours = Continuation(Sampler(0.0), new_tokens, 0, end).of(model, tokenizer.encode(prompt))
+    with quiet_transformers():
+        import transformers
+
+        write = transformers.pipeline("text-generation", model=str(oracle.folder))
+        options = {"max_new_tokens": new_tokens, "do_sample": False, "return_full_text": False}
+        theirs = write(prompt, pad_token_id=end, **options)[0]["generated_text"]
+    differ = int(tokenizer.decode(ours) != theirs)
+    yield Check(ROUND_TRIP, "texts of transformers' pipeline that differ", differ, 0)
