@@ -1,5 +1,6 @@
 """The stages of dvc.yaml: their commands, their paths, and the code that each must list."""
 
+import ast
 import shlex
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,13 +40,29 @@ def expected_deps(stage: str) -> list[str]:
 
 
 def python_files(folder: str, root: Path) -> set[str]:
-    """Every .py file below a folder, relative to `root`."""
-    return {path.relative_to(root).as_posix() for path in (root / folder).rglob("*.py")}
+    """Every .py file below a folder that can decide a result, relative to `root`."""
+    return {
+        path.relative_to(root).as_posix()
+        for path in (root / folder).rglob("*.py")
+        if not is_docstring_alone(path)
+    }
+
+
+def is_docstring_alone(path: Path) -> bool:
+    """Whether a file is an __init__.py without any code."""
+    if path.name != "__init__.py":
+        return False
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
 
 
 def as_folders(files: set[str], root: Path) -> list[str]:
-    """The files, with the outermost folder of gpt/ in the place of all of its .py files."""
-    return sorted({_outermost(file, files, root) for file in files})
+    """The files, with the outermost folder of gpt/ in the place of all of its .py files.
+
+    Those that hold a docstring alone are left out.
+    """
+    deciding = {file for file in files if not is_docstring_alone(root / file)}
+    return sorted({_outermost(file, deciding, root) for file in deciding})
 
 
 def _outermost(file: str, files: set[str], root: Path) -> str:
