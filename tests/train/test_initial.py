@@ -76,14 +76,12 @@ def project(
     overlay(params, PARAMS)
     YAML().dump(params, Path("params.yaml"))
     write_bytes(Path("text.txt"), TEXT.encode())
-    arguments = "download --out data/raw --cache cache --metrics download.json"
-    monkeypatch.setattr("sys.argv", arguments.split())
-    download.main()
+    download.main(["--out", "data/raw", "--cache", "cache", "--metrics", "download.json"])
     tokenize.main(["--raw", "data/raw", "--out", "data/tokens", "--metrics", "tokenize.json"])
     return open_tokens(Path("data/tokens/val.bin")).tokens
 
 
-def run_train(monkeypatch: pytest.MonkeyPatch, init: Path) -> dict[str, float]:
+def run_train(init: Path) -> dict[str, float]:
     outputs = (
         "checkpoints",
         "out",
@@ -96,10 +94,7 @@ def run_train(monkeypatch: pytest.MonkeyPatch, init: Path) -> dict[str, float]:
         "circumstances",
     )
     paths = [part for name in outputs for part in (f"--{name}", f"made/{name}")]
-    monkeypatch.setattr(
-        "sys.argv", ["train", "--init", str(init), "--tokens", "data/tokens", *paths]
-    )
-    train.main()
+    train.main(["--init", str(init), "--tokens", "data/tokens", *paths])
     return json.loads(Path("made/metrics").read_text())  # type: ignore[no-any-return]
 
 
@@ -119,9 +114,9 @@ def their_loss(folder: Path, ids: NDArray[np.unsignedinteger], block_size: int) 
 
 
 def test_it_starts_at_the_imported_models_own_loss(
-    project: NDArray[np.unsignedinteger], imported: Path, monkeypatch: pytest.MonkeyPatch
+    project: NDArray[np.unsignedinteger], imported: Path
 ) -> None:
-    metrics = run_train(monkeypatch, imported)
+    metrics = run_train(imported)
     theirs = their_loss(imported / "source", project, PARAMS["model"]["block_size"])
     assert metrics["initial_loss"] == pytest.approx(theirs, rel=1e-5)
     assert metrics["final_val_loss"] < metrics["initial_loss"] - 0.1  # and it goes on learning
