@@ -27,7 +27,7 @@ $(READY): requirements.txt
 
 repro: $(READY) ## run the whole pipeline, or what of it changed
 	@python -m tools.mend
-	dvc repro
+	dvc repro || { code=$$?; python -m tools.restore; exit $$code; }
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
@@ -47,7 +47,8 @@ verify: $(READY) ## prove that the model equals Hugging Face's; HF=gpt2 takes th
 ifdef HF
 	dvc exp run --single-item -S import_hf.source=hub -S import_hf.model=$(HF) import_hf verify_logits
 else
-	dvc repro --single-item import_hf verify_logits
+	dvc repro --single-item import_hf verify_logits || \
+	  { code=$$?; python -m tools.restore; exit $$code; }
 endif
 
 prove: $(READY) ## run the pipeline in two places and compare every byte that it writes

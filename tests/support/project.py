@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -88,13 +89,17 @@ def project(folder: Path, preset: str = "tiny") -> Path:
 def use_small_reference(folder: Path) -> None:
     """A GPT-2 of some thousand parameters instead of 124 million: kills are to be many."""
     write_reference(folder / "reference")
-    params = folder / "params.yaml"
-    yaml = YAML()
-    values = yaml.load(params)
-    values["import_hf"] |= {"source": "local", "path": "reference"}
-    values["verify_logits"] |= {"greedy_prompts": 1, "greedy_tokens": 2}
-    yaml.dump(values, params)
+    write_param(folder, "import_hf", source="local", path="reference")
+    write_param(folder, "verify_logits", greedy_prompts=1, greedy_tokens=2)
     commit(folder)
+
+
+def write_param(folder: Path, section: str, **values: Any) -> None:
+    """Change keys of a section of params.yaml."""
+    params, yaml = folder / "params.yaml", YAML()
+    document = yaml.load(params)
+    document[section] |= values
+    yaml.dump(document, params)
 
 
 def commit(folder: Path) -> None:

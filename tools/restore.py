@@ -1,0 +1,59 @@
+"""Bring back what a failed run removed: python -m tools.restore
+
+DVC removes a stage's outputs before the stage runs. Where that fails, those of the last good run
+are in DVC's cache, or, where dvc.yaml keeps them out of it, in git, if they were committed.
+"""
+
+import argparse
+import subprocess
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from dvc.exceptions import CheckoutError
+from dvc.output import Output
+
+from gpt.common.errors import run_stage
+from gpt.common.files import remove
+from gpt.report.project import open_project
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Say what is back and what is not. Raises UserError outside a project."""
+    argparse.ArgumentParser(prog="python -m tools.restore", description=__doc__).parse_args(
+        arguments
+    )
+    with closing(open_project(Path())) as repo:
+        recorded = [out for out in repo.index.outs if out.hash_info and not out.exists]
+        back = [out for out in recorded if (from_cache if out.use_cache else from_git)(out)]
+    lost = [out for out in recorded if out not in back]
+    for outs, told in (
+        (back, "brought back from the last good run"),
+        (lost, "of the last good run is neither in the cache nor in git, make repro makes it"),
+    ):
+        if outs:
+            print(f"{', '.join(sorted(map(str, outs)))}: {told}")
+
+
+def from_cache(out: Output) -> bool:
+    """Check an output out of DVC's cache. Whether it was there."""
+    try:
+        out.repo.checkout(targets=[out.fs_path])
+    except CheckoutError:
+        remove(Path(out.fs_path))  # half of a folder, perhaps
+        return False
+    return bool(out.exists)
+
+
+def from_git(out: Output) -> bool:
+    """Restore an output from git's index. Whether that is the one of the last good run."""
+    command = ["git", "restore", "--", out.fs_path]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode or out.changed_checksum():
+        remove(Path(out.fs_path))  # of an older run: it does not belong to the others
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    run_stage(main)
