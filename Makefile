@@ -1,10 +1,12 @@
 # Everything here sets up what it needs first. VENV=… and PYTHON=… override.
 VENV ?= .venv
 PYTHON ?= python3
-BIN := $(abspath $(VENV))/bin
+# make splits at spaces, so the folder of the project, which may hold some, is never a list of words.
+BIN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
 READY := $(VENV)/.ready
 CASES ?= 1000
-export PROMPT ?=
+# As it was typed: no $ in it is make's.
+override export PROMPT := $(value PROMPT)
 A = HEAD
 B = workspace
 export PATH := $(BIN):$(PATH)
@@ -21,11 +23,12 @@ setup: $(READY) ## install the locked dependencies into .venv
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
+	$(PYTHON) -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch "$@"
 
 repro: $(READY) ## run the whole pipeline, or what of it changed
+	@python -m tools.check_params
 	@python -m tools.mend
 	dvc repro || { code=$$?; python -m tools.restore; exit $$code; }
 
@@ -43,6 +46,7 @@ format: $(READY) ## put the code into its format
 	ruff format .
 
 verify: $(READY) ## prove that the model equals Hugging Face's; HF=gpt2 takes the published weights
+	@python -m tools.check_params
 	@python -m tools.mend
 ifdef HF
 	dvc exp run --single-item -S import_hf.source=hub -S import_hf.model=$(HF) import_hf verify_logits
