@@ -70,7 +70,7 @@ class CausalSelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with GELU between them."""
+    """Two linear layers with a nonlinearity between them."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
