@@ -23,6 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_section(args.params, "tokenize", TokenizeParams)
     metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
     write_json(args.metrics, metadata.metrics())
+    if (share := metadata.val_share) > 2 * params.val_fraction or share < params.val_fraction / 2:
+        print(
+            f"note: tokenize.val_fraction {params.val_fraction}, the split by document holds out "
+            f"{share:.0%} of the text, set tokenize.split: position or give more documents",
+            file=sys.stderr,
+        )
     train, val = metadata.train.tokens, metadata.val.tokens
     print(f"{args.out}: {metadata.vocab_size} ids, {train:,} + {val:,} tokens")
 

@@ -22,8 +22,9 @@ Count = Annotated[int, Field(ge=1, lt=2**63)]
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=1e38)]  # what float32 holds
+NonNegative = Annotated[float, Field(ge=0, le=1e38)]
+Few = Annotated[int, Field(ge=1, le=10**6)]  # of what is done one after another
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 

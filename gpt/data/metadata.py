@@ -46,6 +46,11 @@ class Metadata(_Strict):
         """Write the file, the same bytes every time."""
         write_json(path, self.model_dump())
 
+    @property
+    def val_share(self) -> float:
+        """The share of the text that is held out."""
+        return self.val.bytes / (self.train.bytes + self.val.bytes)
+
     def metrics(self) -> dict[str, int | float]:
         """The numbers of metrics/tokenize.json."""
         train, val = self.train, self.val

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from gpt.common.params import (
     Count,
+    Few,
     Fraction,
     Momentum,
     Natural,
@@ -48,7 +49,7 @@ class TrainParams(Section):
 
     seed: Seed
     init_from: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]  # a name in models/, or 'scratch'
-    init_std: Positive
+    init_std: Annotated[float, Field(gt=0, le=1e3)]  # above, the first losses overflow
     steps: Count
     tokens_per_step: Count
     batch_size: Count  # sequences that go through the model at once; the rest accumulates
@@ -74,7 +75,7 @@ class TrainParams(Section):
     eval_tokens: Count  # of the validation split, for the curve; eval reads the whole of it
     sample_every: Natural  # 0 turns it off
     sample_prompt: str
-    sample_tokens: Count
+    sample_tokens: Few
     checkpoint_every: Count
     network_every: Natural  # 0 turns it off
 
@@ -84,6 +85,15 @@ class TrainParams(Section):
             raise ValueError(
                 f"init_from {self.init_from!r} is made by this very run; copy models/trained to "
                 "another name in models/ to go on from it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reaches_its_full_rate(self) -> "TrainParams":
+        if self.warmup_steps > self.steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} is above steps {self.steps}: the rate would "
+                f"end at {self.learning_rate().factor(self.steps - 1):.1%} of the peak"
             )
         return self
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gpt.common.files import new_folder, sha256_file, write_bytes, write_json
+from gpt.common.errors import UserError
+from gpt.common.files import new_folder, read_json, sha256_file, write_bytes, write_json
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -50,3 +51,12 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
             assert list(new.iterdir()) == []
             (new / name).write_text(name)
     assert [p.name for p in path.iterdir()] == ["b"]
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"a": 1, "b": {"c": 1, "d": 2, "c": 3}}')
+    with pytest.raises(UserError, match=r"config\.json, the key 'c' is there twice"):
+        read_json(path)
+    path.write_text('{"a": 1, "b": {"a": 1}}')
+    assert read_json(path) == {"a": 1, "b": {"a": 1}}

@@ -237,6 +237,18 @@ def test_the_stage_writes_tokens_and_metrics(
     assert f"it gives {found['vocab_size'] - 1}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("documents", "said"), [(2, "holds out 50% of the text"), (2000, "")])
+def test_a_share_far_from_the_wanted_one_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], documents: int, said: str
+) -> None:
+    chosen = write_params(tmp_path / "params.yaml", kind="char", split="document")
+    texts = [f"{i:06d}" * 9 for i in range(documents)]
+    paths = ["--raw", raw(tmp_path, texts), "--out", tmp_path / "t", "--metrics", tmp_path / "m"]
+    main([str(argument) for argument in (*paths, "--params", chosen)])
+    told = capsys.readouterr().err
+    assert (said in told) if said else not told
+
+
 @pytest.mark.skipif(not SHAKESPEARE.is_file(), reason=f"needs {SHAKESPEARE}")
 @pytest.mark.parametrize(
     ("kind", "train", "val", "ids"),
