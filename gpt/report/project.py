@@ -12,6 +12,7 @@ from dvc.ignore import DvcIgnoreFilter
 from dvc.repo import Repo
 from dvc.repo.experiments.utils import exp_refs
 from dvc.scm import map_scm_exception
+from pygit2 import GitError
 
 from gpt.common.errors import UserError
 
@@ -47,9 +48,17 @@ def open_project(folder: Path) -> Repo:
     try:
         repo = Repo(str(folder))
         with map_scm_exception():
-            repo.scm.get_rev()
+            repo.scm.resolve_rev("HEAD")
     except (DvcException, NotImplementedError) as error:
-        raise UserError(f"no project under git and DVC, {folder.resolve()}, {error}") from None
+        raise UserError(
+            f"no project under git and DVC ({error}), {folder.resolve()}, "
+            "git clone it, or git init and commit"
+        ) from None
+    except GitError as error:  # as in a folder of another user, mounted perhaps
+        raise UserError(
+            f"git refuses to read it ({error}), {folder.resolve()}, if you trust its owner: "
+            f"git config --global --add safe.directory '{folder.resolve()}'"
+        ) from None
     return repo
 
 

@@ -1,5 +1,6 @@
 """Did it help? Verdicts of the command in a real git and DVC repository."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -382,6 +383,17 @@ def test_outside_a_project(
     tmp_path: Path, compare: Compare, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "no project under git and DVC" in failed(compare, capsys, tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user(
+    copy: Path, compare: Compare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (copy, copy / ".git"):
+        os.chown(path, 65534, 65534)
+    said = failed(compare, capsys, copy)
+    assert "not owned by current user" in said
+    assert "safe.directory" in said
 
 
 def test_make_diff_takes_the_revisions(toy: Path) -> None:
