@@ -1,1 +1,1 @@
-"""Common ground of every room: errors, files, the strict loader of params sections."""
+"""Errors, files and the strict loader of params: what every other folder imports."""

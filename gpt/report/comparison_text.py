@@ -149,6 +149,8 @@ def why_not(a: Side, b: Side) -> str | None:
             )
         if run.documents is None:
             return f"no {DOCUMENTS} at {run.name}, run make repro there"
+        if altered := run.altered():
+            return f"{altered} at {run.name} is not the one that dvc.lock records, run make repro"
     if a[0].params.get("eval.stride") != b[0].params.get("eval.stride"):
         return "eval.stride differs, so the losses are not measured alike"
     return None

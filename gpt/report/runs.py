@@ -22,6 +22,7 @@ PROVENANCE = "metrics/train_provenance.json"
 BESIDE = ("_speed.json", "_provenance.json", "_circumstances.json")  # no metrics
 STAGES = ("download", "tokenize", "train", "eval")  # those that lead to the loss
 SECTIONS = (*STAGES, "model")
+RESULTS = ("metrics/", "plots/eval")  # outputs that are compared
 
 
 class Run:
@@ -126,6 +127,17 @@ class Run:
             source = self.sources[path]
             if source is None or source.md5 != md5:
                 return path
+        return None
+
+    def altered(self) -> str | None:
+        """A file or folder of results that is not the one that dvc.lock records, if any."""
+        for stage in self._locked:
+            for out in stage.get("outs", []):
+                if not out["path"].startswith(RESULTS):
+                    continue
+                found = source_at(self._files, out["path"])
+                if found is None or found.md5 != out["md5"]:
+                    return str(out["path"])
         return None
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The model as it is seen from outside while it trains: validation loss and samples."""
+"""Validation losses and samples of a model in training."""
 
 from gpt.data.dataset import Dataset
 from gpt.generate import Continuation, Sampler

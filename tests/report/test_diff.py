@@ -309,6 +309,23 @@ def test_stages_that_ran_with_different_code_are_stale(copy: Path, compare: Comp
     assert "toy.py at workspace is not what" in compare(copy)["verdict"][0]
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("metrics/eval.json", "true", "false", "metrics/eval.json"),
+        ("plots/eval/documents.tsv", "document\tbytes", "document\tbytes", ""),
+        ("plots/eval/documents.tsv", "\n0", "\n1", "plots/eval"),
+    ],
+)
+def test_results_that_are_not_the_recorded_ones_prove_nothing(
+    copy: Path, compare: Compare, file: str, old: str, new: str, named: str
+) -> None:
+    path = copy / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    told = f"cannot tell: {named} at workspace is not the one that dvc.lock records, run make repro"
+    assert (told in compare(copy)["verdict"]) == bool(named)
+
+
 def test_a_repository_without_a_commit(
     tmp_path: Path, compare: Compare, capsys: pytest.CaptureFixture[str]
 ) -> None:
