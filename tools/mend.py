@@ -3,11 +3,13 @@
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psutil
 from dvc.lock import LockError, make_lock
+from dvc.repo.experiments.refs import EXEC_BASELINE, EXEC_BRANCH, EXEC_HEAD, EXEC_MERGE
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
@@ -16,9 +18,14 @@ from voluptuous import Invalid
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import remove
+from gpt.common.mappings import changed, flat
+from gpt.common.params import parse_yaml
+from gpt.report.project import WORKSPACE, files_at, open_project
 
 TEMPORARY = Path(".dvc/tmp")
 LOCK = Path("dvc.lock")
+EXPERIMENT = Path(".git", EXEC_BASELINE)  # there while `dvc exp run` works, and after its death
+PARAMS = "params.yaml"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,8 +38,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for path, reason in (*stale_rwlock(TEMPORARY / RWLOCK_FILE), *torn_lock(LOCK)):
                 remove(path)
                 print(f"{path} removed: {reason}")
+            if EXPERIMENT.exists():
+                print("\n".join(killed_experiment()))
     except LockError:
         raise UserError(f"another DVC is at work, {TEMPORARY / RWLOCK_LOCK}, wait for it") from None
+
+
+def killed_experiment() -> Iterator[str]:
+    """Lines that say what a killed experiment left in params.yaml; DVC's marks of it are removed.
+
+    It writes its values there, and takes them back when it ends by itself.
+    """
+    with closing(open_project(Path())) as repo:
+        sides = []
+        for revision in (EXEC_BASELINE, WORKSPACE):
+            files = files_at(repo, revision)
+            with files.system.open(files.path(PARAMS), encoding="utf-8") as file:
+                sides.append(flat(parse_yaml(file.read(), PARAMS)))
+        for mark in (EXEC_BASELINE, EXEC_HEAD, EXEC_MERGE, EXEC_BRANCH):
+            repo.scm.remove_ref(mark)
+    before, now = sides
+    for key in changed(before, now):
+        yield f"{PARAMS}: {key} is {now.get(key)}, committed is {before.get(key)}"
+    if before != now:
+        yield f"an experiment was killed and left these: git restore -SW {PARAMS} takes them back"
 
 
 def stale_rwlock(path: Path) -> Iterator[tuple[Path, str]]:

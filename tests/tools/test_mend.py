@@ -1,0 +1,48 @@
+"""What a killed experiment leaves behind is said, once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.support.project import ENV, commit, project, run
+
+COMMAND = (sys.executable, "-m", "tools.mend")
+
+
+def kill_an_experiment(folder: Path) -> None:
+    """Start `dvc exp run` and kill it as soon as it trains."""
+    process = subprocess.Popen(
+        ("dvc", "exp", "run", "-S", "train.steps=5000", "train"),
+        cwd=folder,
+        env=ENV,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list((folder / "checkpoints" / "train").glob("step-*")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_killed_experiment_is_said_once(tmp_path: Path) -> None:
+    folder = project(tmp_path)
+    run(folder, "dvc", "repro", "-q", "tokenize")
+    commit(folder)
+    committed = (folder / "params.yaml").read_text()
+    assert run(folder, *COMMAND) == ""
+    kill_an_experiment(folder)
+    assert (folder / "params.yaml").read_text() != committed
+    said = run(folder, *COMMAND)
+    assert "params.yaml: train.steps is 5000, committed is 20\n" in said
+    advice = "git restore -SW params.yaml"
+    assert advice in said
+    assert run(folder, *COMMAND) == ""
+    run(folder, *advice.split())
+    assert (folder / "params.yaml").read_text() == committed
