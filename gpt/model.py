@@ -5,20 +5,25 @@ Shapes: B batch, T time, C channels (n_embd), H heads, D head size (C = H * D), 
 
 import math
 from collections.abc import Iterator
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gpt.config import Attention, GPTConfig
+from gpt.config import Activation, Attention, GPTConfig
 from gpt.kv_cache import KVCache, LayerCache
 
 
-def activate(x: Tensor, name: str) -> Tensor:
+def activate(x: Tensor, name: Activation) -> Tensor:
     """The MLP's nonlinearity. GPT-2's own is the tanh approximation of GELU (`gelu_new`)."""
+    if name == "gelu_new":
+        return F.gelu(x, approximate="tanh")
+    if name == "gelu":
+        return F.gelu(x)
     if name == "relu":
         return F.relu(x)
-    return F.gelu(x, approximate="tanh" if name == "gelu_new" else "none")
+    assert_never(name)
 
 
 def layer_norm(config: GPTConfig) -> nn.LayerNorm:

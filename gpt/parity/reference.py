@@ -9,12 +9,12 @@ Shapes: T time, C channels, H heads, D head size (C = H * D), V vocabulary.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt.config import GPTConfig
+from gpt.config import Activation, GPTConfig
 
 Array = NDArray[np.float64]
 ReadTensor = Callable[[str], NDArray[Any]]  # a tensor of the checkpoint by its full name
@@ -97,7 +97,7 @@ def mlp(config: GPTConfig, read: ReadTensor, x: Array, name: str) -> Array:
     return linear(read, activation(hidden, config.activation), f"{name}.c_proj")
 
 
-def activation(x: Array, name: str) -> Array:
+def activation(x: Array, name: Activation) -> Array:
     """GELU in its tanh form (GPT-2's own), exact GELU, or ReLU."""
     if name == "relu":
         rectified: Array = np.where(x > 0.0, x, 0.0)
@@ -105,8 +105,10 @@ def activation(x: Array, name: str) -> Array:
     if name == "gelu":
         below: Array = np.array([math.erf(value / math.sqrt(2.0)) for value in x.ravel()])
         return 0.5 * x * (1.0 + below.reshape(x.shape))
-    bent: Array = np.tanh(math.sqrt(2.0 / math.pi) * (x + GELU_CUBIC * x * x * x))
-    return 0.5 * x * (1.0 + bent)
+    if name == "gelu_new":
+        bent: Array = np.tanh(math.sqrt(2.0 / math.pi) * (x + GELU_CUBIC * x * x * x))
+        return 0.5 * x * (1.0 + bent)
+    assert_never(name)
 
 
 def layer_norm(config: GPTConfig, read: ReadTensor, x: Array, name: str) -> Array:
