@@ -35,7 +35,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tiny",
         download={"stories_bytes": 12_000},
         model={"n_layer": 1, "n_embd": 8, "block_size": 32},
-        train={"steps": 2, "checkpoint_every": 1, "tokens_per_step": 128, "sample_tokens": 4},
+        train={
+            "steps": 2,
+            "checkpoint_every": 1,
+            "tokens_per_step": 128,
+            "warmup_steps": 1,
+            "sample_tokens": 4,
+        },
         eval={"sample_tokens": 4, "bootstrap_samples": 10},
         import_hf={"source": "local", "path": "models/exported"},
     )
