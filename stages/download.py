@@ -1,6 +1,7 @@
 """Write data/raw/ from the corpus that params.yaml names."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     paths = parser.parse_args(arguments)
     corpus = open_corpus(load_section(paths.params, "download", DownloadParams), paths.cache)
+    for note in corpus.notes:
+        print(f"note: {note}", file=sys.stderr)
     summary = write_raw(paths.out, corpus.documents, corpus.provenance)
     write_json(paths.metrics, {"bytes": summary.bytes, "documents": summary.documents})
     print(f"{paths.out}: {summary.documents} documents, {summary.bytes} bytes")

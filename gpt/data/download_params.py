@@ -16,7 +16,7 @@ class DownloadParams(Section):
     stories_bytes: Count
     url: str | None
     sha256: Sha256 | None
-    path: str | None
+    path: Annotated[str, Field(min_length=1)] | None
     licence: str | None
     text_field: str  # the field or column that holds the text, in .jsonl and .parquet
     separator: Annotated[str, Field(min_length=1)] | None  # between documents within a .txt

@@ -1,24 +1,30 @@
 """Sources of text: the built-in stories, files and folders on disk, or one file at a URL.
 
 Every source becomes a stream of documents in UTF-8. Memory does not grow with the corpus: a .txt is
-memory-mapped, a .jsonl is read by lines and a .parquet by batches.
+memory-mapped, a .jsonl is read by lines and a .parquet by batches; gzip is undone on the disk.
 """
 
 import codecs
+import gzip
 import json
 import mmap
-from collections.abc import Iterator
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from gpt.common.errors import UserError
 from gpt.data.download_params import DownloadParams
 from gpt.data.fetch import expand, fetch, local_file
+from gpt.data.folder import Listing, is_text, kind_of, known, list_folder
+from gpt.data.http_download import check_size
 from gpt.data.raw import Document
 from gpt.stories.grammar import generate
 
-SUFFIXES = (".txt", ".jsonl", ".parquet")
 CHUNK = 1 << 20
 PARQUET_ROWS = 1024  # in memory at once, beside what pyarrow buffers of a row group
 STORIES_LICENCE = "MIT"  # the project's own: its code wrote the text
@@ -29,6 +35,7 @@ class Corpus(NamedTuple):
 
     documents: Iterator[Document]
     provenance: dict[str, Any]
+    notes: Sequence[str] = ()  # what the user should know of the choice of files
 
 
 def open_corpus(params: DownloadParams, cache: Path) -> Corpus:
@@ -43,68 +50,71 @@ def open_corpus(params: DownloadParams, cache: Path) -> Corpus:
         return Corpus((s.text.encode() for s in generate(params.seed, size)), provenance)
     if params.source == "path":
         assert params.path is not None
-        provenance = _provenance(params, params.licence, None)
-        return Corpus(_read_path(expand(params.path), params), provenance)
+        return _open_path(expand(params.path), params)
     assert params.url is not None
     assert params.sha256 is not None
-    suffix = _suffix_of_url(params.url)
+    name = _name_of_url(params.url)
     file = fetch(params.url, params.sha256, cache, params.max_bytes, params.timeout_seconds)
     provenance = _provenance(params, params.licence, params.url)
     provenance["file_sha256"] = params.sha256
-    return Corpus(_some_text(_read_file(file, suffix, params), params.url), provenance)
+    return Corpus(_some_text(_read_file(file, name, params), params.url), provenance)
 
 
 def _provenance(params: DownloadParams, licence: str | None, url: str | None) -> dict[str, Any]:
     return {"source": params.source, "licence": licence, "url": url}
 
 
-def _suffix_of_url(url: str) -> str:
+def _name_of_url(url: str) -> str:
+    """The file name of a URL, .txt where it has no suffix. Raises UserError on other kinds."""
     local = local_file(url)
-    path = unquote(urlsplit(url).path) if local is None else str(local)
-    suffix = PurePosixPath(path).suffix.lower() or ".txt"
-    if suffix not in SUFFIXES:
-        raise UserError(f"unknown suffix {suffix}, {url}, it must be one of {_known()}")
-    return suffix
+    path = PurePosixPath(unquote(urlsplit(url).path) if local is None else str(local))
+    name = path.name if path.suffix else "text.txt"
+    if not is_text(name):
+        raise UserError(f"unknown suffix {path.suffix}, {url}, it must be one of {known()}")
+    return name
 
 
-def _read_path(path: Path, params: DownloadParams) -> Iterator[Document]:
+def _open_path(path: Path, params: DownloadParams) -> Corpus:
     """Documents of a file, or of the files in a folder. Raises UserError."""
+    provenance = _provenance(params, params.licence, None)
+    listing = Listing([path], {})
     if path.is_dir():
-        files = _text_files(path)
+        listing = list_folder(path)
+        provenance |= {"files": len(listing.files), "left_out": listing.left_out}
     elif not path.is_file():
         raise UserError(f"no such file or folder, {path}, correct download.path")
-    elif path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"unknown suffix {path.suffix!r}, {path}, it must be one of {_known()}")
-    else:
-        files = [path]
-    documents = (text for file in files for text in _read_file(file, file.suffix.lower(), params))
-    return _some_text(documents, str(path))
+    elif not is_text(path.name):
+        raise UserError(f"unknown suffix {path.suffix!r}, {path}, it must be one of {known()}")
+    documents = (text for file in listing.files for text in _read_file(file, file.name, params))
+    return Corpus(_some_text(documents, str(path)), provenance, listing.notes())
 
 
-def _text_files(folder: Path) -> list[Path]:
-    """The readable files below a folder, by relative path; hidden files and folders are ignored."""
-    names = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file()}
-    seen = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    seen.sort(key=Path.as_posix)
-    usable = [names[name] for name in seen if name.suffix.lower() in SUFFIXES]
-    if usable:
-        return usable
-    if seen:
-        found = f"only files such as {seen[0].as_posix()} in the folder"
-    else:
-        found = "no file in the folder"
-    raise UserError(f"{found}, {folder}, put {_known()} files there")
+def _read_file(path: Path, name: str, params: DownloadParams) -> Iterator[Document]:
+    """Documents of a file, of the kind that `name` tells."""
+    kind, compressed = kind_of(name)
+    if kind == ".parquet":
+        yield from _read_parquet(path, params.text_field)
+        return
+    with _unzipped(path, params.max_bytes) if compressed else path.open("rb") as file:
+        if kind == ".txt":
+            yield from _read_txt(file, params.separator, str(path))
+        else:
+            yield from _read_jsonl(file, params.text_field, path)
 
 
-def _known() -> str:
-    return " or ".join((", ".join(SUFFIXES[:-1]), SUFFIXES[-1]))
-
-
-def _read_file(path: Path, suffix: str, params: DownloadParams) -> Iterator[Document]:
-    if suffix == ".txt":
-        return _read_txt(path, params.separator)
-    read = _read_jsonl if suffix == ".jsonl" else _read_parquet
-    return read(path, params.text_field)
+@contextmanager
+def _unzipped(path: Path, max_bytes: int) -> Iterator[IO[bytes]]:
+    """The content of a gzip file, on the disk and not in memory. Raises UserError."""
+    with tempfile.TemporaryFile() as whole:
+        try:
+            with gzip.open(path) as file:
+                while chunk := file.read(CHUNK):
+                    whole.write(chunk)
+                    check_size(whole.tell(), max_bytes, str(path))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"damaged gzip ({error}), {path}, get the file again") from None
+        whole.seek(0)
+        yield whole
 
 
 def _some_text(documents: Iterator[Document], where: str) -> Iterator[Document]:
@@ -117,13 +127,12 @@ def _some_text(documents: Iterator[Document], where: str) -> Iterator[Document]:
         raise UserError(f"no text at all, {where}, choose a source that holds some")
 
 
-def _read_txt(path: Path, separator: str | None) -> Iterator[Document]:
+def _read_txt(file: IO[bytes], separator: str | None, where: str) -> Iterator[Document]:
     """The whole file as one document, or what stands between separators (newlines stay)."""
-    with path.open("rb") as file:
-        if not path.stat().st_size:  # an empty file cannot be mapped
-            return
-        text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    _check_text(text, str(path))
+    if not os.fstat(file.fileno()).st_size:  # an empty file cannot be mapped
+        return
+    text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    _check_text(text, where)
     view = memoryview(text)
     start = len(codecs.BOM_UTF8) if text[:3] == codecs.BOM_UTF8 else 0
     if separator is not None:
@@ -149,16 +158,15 @@ def _check_text(text: bytes | mmap.mmap, where: str) -> None:
             raise UserError(f"NUL at byte {start + nul}, {where}, it is not text, choose another")
 
 
-def _read_jsonl(path: Path, field: str) -> Iterator[Document]:
+def _read_jsonl(file: IO[bytes], field: str, path: Path) -> Iterator[Document]:
     """One document from each line that is not blank."""
     offset = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1 and line.startswith(codecs.BOM_UTF8):
-                offset, line = len(codecs.BOM_UTF8), line[len(codecs.BOM_UTF8) :]
-            if line.strip():
-                yield _text_of_line(line, field, f"{path} line {number}", offset)
-            offset += len(line)
+    for number, line in enumerate(file, start=1):
+        if number == 1 and line.startswith(codecs.BOM_UTF8):
+            offset, line = len(codecs.BOM_UTF8), line[len(codecs.BOM_UTF8) :]
+        if line.strip():
+            yield _text_of_line(line, field, f"{path} line {number}", offset)
+        offset += len(line)
 
 
 def _text_of_line(line: bytes, field: str, where: str, offset: int) -> bytes:

@@ -41,6 +41,7 @@ def test_committed_params_are_valid() -> None:
         ("download", "sha256", "abc", "download.sha256 is 'abc'"),
         ("download", "source", "url", "source 'url' needs url and sha256"),
         ("download", "source", "path", "source 'path' needs path"),
+        ("download", "path", "", "download.path is '', string should have at least 1 character"),
         ("import_hf", "source", "local", "source 'local' needs path"),
         ("eval", "stride", 169, "eval.stride 169 is above model.block_size 168"),
         ("train", "steps", 2**63, "train.steps is 9223372036854775808, input should be less"),
