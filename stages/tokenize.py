@@ -23,9 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_section(args.params, "tokenize", TokenizeParams)
     metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
     write_json(args.metrics, metadata.metrics())
-    if (share := metadata.val_share) > 2 * params.val_fraction or share < params.val_fraction / 2:
+    share, wanted = metadata.val_share, params.val_fraction
+    if params.split == "document" and not wanted / 2 <= share <= 2 * wanted:
         print(
-            f"note: tokenize.val_fraction {params.val_fraction}, the split by document holds out "
+            f"note: tokenize.val_fraction {wanted}, the split by document holds out "
             f"{share:.0%} of the text, set tokenize.split: position or give more documents",
             file=sys.stderr,
         )

@@ -25,6 +25,7 @@ from gpt.report.project import WORKSPACE, files_at, open_project
 TEMPORARY = Path(".dvc/tmp")
 LOCK = Path("dvc.lock")
 EXPERIMENT = Path(".git", EXEC_BASELINE)  # there while `dvc exp run` works, and after its death
+EXPERIMENT_PROCESS = TEMPORARY / "exps" / "run" / "workspace" / "workspace.json"
 PARAMS = "params.yaml"
 
 
@@ -38,10 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for path, reason in (*stale_rwlock(TEMPORARY / RWLOCK_FILE), *torn_lock(LOCK)):
                 remove(path)
                 print(f"{path} removed: {reason}")
-            if EXPERIMENT.exists():
+            if is_dead_experiment():
                 print("\n".join(killed_experiment()))
     except LockError:
         raise UserError(f"another DVC is at work, {TEMPORARY / RWLOCK_LOCK}, wait for it") from None
+
+
+def is_dead_experiment() -> bool:
+    """Whether an experiment began in this workspace, did not end, and its process lives no more."""
+    if not (EXPERIMENT.exists() and EXPERIMENT_PROCESS.exists()):
+        return False
+    try:
+        owners = process_ids(json.loads(EXPERIMENT_PROCESS.read_text(encoding="utf-8")))
+    except ValueError:
+        return False  # torn: whether it lives is not known
+    return bool(owners) and not any(map(is_dvc, owners))
 
 
 def killed_experiment() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a killed experiment leaves behind is said, once."""
+"""The leavings of a killed experiment are said, once; a living one is left alone."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ from tests.support.project import ENV, commit, project, run
 COMMAND = (sys.executable, "-m", "tools.mend")
 
 
-def kill_an_experiment(folder: Path) -> None:
-    """Start `dvc exp run` and kill it as soon as it trains."""
+def start_an_experiment(folder: Path) -> "subprocess.Popen[bytes]":
+    """Start `dvc exp run`; it trains when this returns."""
     process = subprocess.Popen(
         ("dvc", "exp", "run", "-S", "train.steps=5000", "train"),
         cwd=folder,
@@ -27,8 +27,7 @@ def kill_an_experiment(folder: Path) -> None:
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    return process
 
 
 def test_a_killed_experiment_is_said_once(tmp_path: Path) -> None:
@@ -37,7 +36,15 @@ def test_a_killed_experiment_is_said_once(tmp_path: Path) -> None:
     commit(folder)
     committed = (folder / "params.yaml").read_text()
     assert run(folder, *COMMAND) == ""
-    kill_an_experiment(folder)
+    experiment = start_an_experiment(folder)
+    try:
+        marks = run(folder, "git", "for-each-ref")
+        assert "EXEC_BASELINE" in marks
+        assert run(folder, *COMMAND) == ""  # it lives: its params and its marks are its own
+        assert run(folder, "git", "for-each-ref") == marks
+    finally:
+        os.killpg(experiment.pid, signal.SIGKILL)
+        experiment.wait()
     assert (folder / "params.yaml").read_text() != committed
     said = run(folder, *COMMAND)
     assert "params.yaml: train.steps is 5000, committed is 20\n" in said
