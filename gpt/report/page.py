@@ -13,7 +13,14 @@ from markupsafe import Markup
 from gpt.common.mappings import flat
 from gpt.common.params import read_yaml
 from gpt.report import charts, formats
-from gpt.report.inputs import Places, Row, read_object, read_samples, read_table
+from gpt.report.inputs import (
+    Places,
+    Row,
+    read_object,
+    read_provenance,
+    read_samples,
+    read_table,
+)
 from gpt.report.project import changes_since_commit
 from gpt.report.stages import read_lock, read_stages
 
@@ -70,7 +77,7 @@ def collect(places: Places) -> dict[str, Any]:
         "parity": {name: parity(places, name, specs) for name in PARITY},
         "diagnostics": diagnostics(places.plots / "diagnostics", specs),
         "stages": read_stages(places.pipeline, changes.status),
-        "provenance": read_object(places.model / "provenance.json"),
+        "provenance": read_provenance(places.model / "provenance.json"),
         "params": flat(read_yaml(places.params)) if places.params.exists() else None,
         "params_diff": differences(changes.params, name_files=False),
         "metrics_diff": differences(changes.metrics, name_files=True),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gpt.common.errors import UserError
-from gpt.common.files import write_json, write_text, write_tsv
+from gpt.common.files import write_checked_json, write_json, write_text, write_tsv
 from gpt.eval.samples import prompts_page, variants
 from gpt.plan.params import load_params
 from gpt.report.charts import baseline_rows
@@ -128,7 +128,7 @@ def write_inputs(root: Path) -> None:
     losses = [ValidationRow(0, 7.49), ValidationRow(50, 0.638)]
     samples = [SampleRow(0, NASTY), SampleRow(50, "A cat.")]
     write_samples(root / "samples/train.md", History(validation=losses, samples=samples))
-    write_json(
+    write_checked_json(
         root / "models/trained/provenance.json",
         {"machine": {"kind": NASTY}, "versions": {"torch": "2"}, "data": {"train": "ab"}},
     )
@@ -331,6 +331,7 @@ def test_the_page_of_eval_is_read_with_its_figures(tmp_path: Path) -> None:
         ("metrics/eval.json", b"{", "not valid JSON, .*eval.json"),
         ("plots/train/training.tsv", b"step\tloss\n1\n", "not as many cells as the header, .*tsv"),
         ("plots/train/training.tsv", b"step\n\xff\n", "not a table .*training.tsv"),
+        ("models/trained/provenance.json", b'{"data": {"train": "ac"}}', "do not match values_sha"),
     ],
 )
 def test_a_damaged_input_is_one_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
