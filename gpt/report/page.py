@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from gpt.common.mappings import flat
 from gpt.common.params import read_yaml
+from gpt.eval.baselines import PLUS_MINUS
 from gpt.report import charts, formats
 from gpt.report.inputs import (
     Places,
@@ -70,6 +71,7 @@ def collect(places: Places) -> dict[str, Any]:
         "train": read_object(places.metrics / "train.json"),
         "model": recorded.get("model"),
         "baselines": baselines(evaluation, specs),
+        "plus_minus": PLUS_MINUS,
         "learning": learning(places, evaluation, specs),
         "where": losses_where(places.plots / "eval", specs),
         "samples": read_samples(places.samples / "eval.md"),

@@ -170,6 +170,17 @@ def test_the_first_sentence_says_what_was_trained_and_how_good_it_is(page: Outli
     ) in page.words
 
 
+def test_what_the_standard_error_covers_is_said_where_it_is_shown(
+    page: Outline, tmp_path: Path
+) -> None:
+    said = "It does not cover training: another seed or another machine makes another model"
+    assert said in page.words
+    write_json(tmp_path / "metrics/eval.json", EVALUATION | {"val_loss_se": 0.0})
+    words = Outline(render(places(tmp_path))).words
+    assert "it loses 0.641 nats per token" in words  # nobody knows its error: one document
+    assert said not in words
+
+
 def test_a_failed_proof_is_not_called_passed(tmp_path: Path) -> None:
     write_json(tmp_path / "metrics/verify_logits.json", PROOF | {"passed": False})
     words = Outline(render(places(tmp_path))).words
