@@ -99,7 +99,8 @@ def cross_entropies(logits: Tensor, targets: Tensor) -> Tensor:
     torch.sum adds in pairs, so that rounding does not pile up over a large vocabulary on one side,
     as it does in F.cross_entropy on a CPU, and most where the vocabulary is not the last dimension.
     """
-    below = logits.float() - logits.float().amax(dim=1, keepdim=True)
+    logits = logits.float()
+    below = logits - logits.amax(dim=1, keepdim=True)
     total = below.exp().sum(dim=1)  # 1 at least, so no loss is below zero
     return total.log() - below.gather(1, targets[:, None]).squeeze(1)
 

@@ -5,15 +5,14 @@ as with another seed, or in one direction, which no seed shows. Where the two si
 their machines, no interval tells that from what else differs.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from gpt.common.mappings import changed
 from gpt.report.runs import PROVENANCE, Run
 
 Side = Sequence[Run]
-Environment = tuple[tuple[str, Any], ...]
 
 
 def elsewhere(a: Side, b: Side) -> str | None:
@@ -31,9 +30,9 @@ def elsewhere(a: Side, b: Side) -> str | None:
     return " and ".join(word for kind, word in words.items() if kind in kinds)
 
 
-def shares(side: Side) -> dict[Environment, float]:
-    """The share of a side's runs that each environment has."""
-    counts = Counter(tuple(sorted((run.environment or {}).items())) for run in side)
+def shares(side: Side) -> dict[str, float]:
+    """The share of a side's runs that each environment, as JSON, has."""
+    counts = Counter(json.dumps(run.environment, sort_keys=True) for run in side)
     return {environment: count / len(side) for environment, count in counts.items()}
 
 
@@ -44,7 +43,7 @@ def notes(runs: Side) -> list[str]:
     found = []
     for key in differing_keys(runs):
         values = dict.fromkeys(str((run.environment or {}).get(key)) for run in runs)
-        found.append(f"{key.split('.', 1)[1]} {' / '.join(values)}")
+        found.append(f"{key.partition('.')[2] or key} {' / '.join(values)}")
     return [f"the environments differ: {', '.join(found)}"] if found else []
 
 

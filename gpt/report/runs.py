@@ -188,7 +188,9 @@ def side(repo: Repo, names: str) -> list[Run]:
             if same_losses(other, run):
                 raise UserError(f"{both} are one and the same run, name each seed once")
             if other.seeds == run.seeds:
-                raise UserError(f"{both} are one seed on two machines, name each seed once")
+                raise UserError(
+                    f"{both} have the same seed, on whatever machines, name each seed once"
+                )
     return runs
 
 
