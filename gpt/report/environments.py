@@ -26,7 +26,11 @@ def elsewhere(a: Side, b: Side) -> str | None:
     if shares(a) == shares(b):
         return None
     kinds = {key.split(".")[0] for key in differing_keys([*a, *b])}
-    words = {"machine": "another machine", "versions": "other versions"}
+    words = {
+        "machine": "another machine",
+        "versions": "other versions",
+        "resumed": "a run resumed under something else",
+    }
     return " and ".join(word for kind, word in words.items() if kind in kinds)
 
 

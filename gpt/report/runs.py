@@ -22,7 +22,8 @@ PROVENANCE = "metrics/train_provenance.json"
 BESIDE = ("_speed.json", "_provenance.json", "_circumstances.json")  # no metrics
 STAGES = ("download", "tokenize", "train", "eval")  # those that lead to the loss
 SECTIONS = (*STAGES, "model")
-ENVIRONMENT = ("machine", "versions")  # of provenance: what can change a result beside the recipe
+# Of the provenance: what can change a result beside the recipe.
+ENVIRONMENT = ("machine", "versions", "resumed")
 RESULTS = ("metrics/", "plots/eval")  # outputs that are compared
 MODELS = "models/"  # what training may start from
 

@@ -1,5 +1,6 @@
 """Did it help? Verdicts of the command in a real git and DVC repository."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -307,6 +308,22 @@ def test_an_environment_of_another_shape_is_no_traceback(copy: Path, compare: Co
     run(copy, "dvc", "commit", "-q", "--force", "eval")
     assert compare(copy)["verdict"] == [
         "cannot tell: another machine and other versions, beside train.loss: "
+        "run both sides on one machine"
+    ]
+
+
+def test_a_run_that_was_resumed_under_something_else_is_another(
+    copy: Path, compare: Compare
+) -> None:
+    path = copy / "metrics/train_provenance.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "resumed": [{"step": 3, "changed": {}}]})
+    )
+    edit(copy, "params.yaml", "loss: 0.5", "loss: 0.4")
+    alter_a_loss(copy)
+    run(copy, "dvc", "commit", "-q", "--force", "eval")
+    assert compare(copy)["verdict"] == [
+        "cannot tell: a run resumed under something else, beside train.loss: "
         "run both sides on one machine"
     ]
 
