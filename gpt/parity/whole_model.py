@@ -21,6 +21,8 @@ from gpt.parity.check import (
     ROUND_TRIP,
     STRUCTURE,
     Check,
+    Finding,
+    Skipped,
 )
 from gpt.parity.figures import TINY, disagreement, divergence
 from gpt.parity.forward_pass import forward
@@ -74,10 +76,12 @@ def published(subject: Subject, folder: Path) -> Iterator[Check]:
 
 def text_pipeline(
     subject: Subject, folder: Path, oracle: TransformersOracle, new_tokens: int
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     """Link 5: transformers' text pipeline writes our text, where both have a tokenizer."""
     tokenizer = load_tokenizer(folder)
     if tokenizer is None or not (oracle.folder / TOKENIZER_CONFIG).is_file():
+        whose = "the model" if tokenizer is None else "the reference"
+        yield Skipped(ROUND_TRIP, "texts of transformers' pipeline", f"{whose} has no tokenizer")
         return
     model, end = subject.model(torch.float32), tokenizer.end_of_text
     opening = Continuation(Sampler(0.0), OPENING_TOKENS, 0, end).of(model, [])
