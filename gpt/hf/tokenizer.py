@@ -17,12 +17,19 @@ from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 def to_hf(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
     """Our tokenizer for transformers: `PreTrainedTokenizerFast(tokenizer_object=...)`.
 
-    Every text gives the same ids, except that Hugging Face reads `<|endoftext|>` in a text as the
-    end of text (its `split_special_tokens=True` or `encode_special_tokens` turns that off), and
-    that `char` leaves out a character that is not in its vocabulary instead of refusing it.
+    The end of text comes first, since the documents of a training stand behind it
+    (`add_special_tokens=False` turns that off). After it every text gives the same ids, except that
+    Hugging Face reads `<|endoftext|>` in a text as the end of text (its `split_special_tokens=True`
+    or `encode_special_tokens` turns that off), and that `char` leaves out a character that is not
+    in its vocabulary instead of refusing it.
     """
     made = _from_characters(tokenizer) if tokenizer.kind == "char" else _from_ranks(tokenizer)
     made.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    made.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{END_OF_TEXT} $A",
+        pair=f"{END_OF_TEXT} $A {END_OF_TEXT}:1 $B:1",
+        special_tokens=[(END_OF_TEXT, tokenizer.end_of_text)],
+    )
     return made
 
 

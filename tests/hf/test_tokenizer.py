@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,6 +61,12 @@ def fast(ours: Tokenizer, **options: bool) -> transformers.PreTrainedTokenizerFa
     return made(tokenizer_object=to_hf(ours), **options)  # type: ignore[no-untyped-call]
 
 
+def plain_ids(theirs: Any, text: str) -> list[int]:
+    """The ids of a text alone, without the end of text before it."""
+    ids: list[int] = theirs(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 @pytest.fixture(scope="module", params=list(MAKERS))
 def byte_level(request: pytest.FixtureRequest) -> Pair:
     ours = MAKERS[request.param]()
@@ -71,14 +78,15 @@ def byte_level(request: pytest.FixtureRequest) -> Pair:
 def test_byte_level_ids_are_equal(byte_level: Pair, text: str) -> None:
     ours, theirs = byte_level
     ids = ours.encode(text)
-    assert theirs(text)["input_ids"] == ids
+    assert plain_ids(theirs, text) == ids
+    assert theirs(text)["input_ids"] == [ours.end_of_text, *ids]
     assert theirs.decode(ids) == text
 
 
 def test_a_word_that_no_merge_reaches_is_still_its_token(tmp_path: Path) -> None:
     ours = MAKERS["dead-end"]()
     assert ours.encode("abcd abcd") == [259, 32, 97, 256, 100]
-    assert fast(ours)("abcd abcd")["input_ids"] == ours.encode("abcd abcd")
+    assert plain_ids(fast(ours), "abcd abcd") == ours.encode("abcd abcd")
     write_hf_tokenizer(ours, tmp_path, 64)
     assert from_hf(tmp_path) == ours
     to_hf(ours).model.save(str(tmp_path))  # these two files cannot say that
@@ -90,15 +98,16 @@ def test_a_word_that_no_merge_reaches_is_still_its_token(tmp_path: Path) -> None
 def test_ids_of_long_words_are_equal(byte_level: Pair) -> None:
     ours, theirs = byte_level
     text = "".join(random.Random(1).choices("ab \n", (9, 9, 1, 1), k=50_000))
-    assert theirs(text)["input_ids"] == ours.encode(text)
+    assert plain_ids(theirs, text) == ours.encode(text)
 
 
 def test_special_text_can_be_read_both_ways(byte_level: Pair) -> None:
     ours, theirs = byte_level
     text = "a<|endoftext|>b"
-    assert theirs(text)["input_ids"] == ours.encode(text)
+    assert plain_ids(theirs, text) == ours.encode(text)
     special = fast(ours)
-    assert special(text)["input_ids"] == [*ours.encode("a"), ours.end_of_text, *ours.encode("b")]
+    ids = [*ours.encode("a"), ours.end_of_text, *ours.encode("b")]
+    assert plain_ids(special, text) == ids
     assert special.decode([ours.end_of_text]) == "<|endoftext|>"
     assert len(special) == ours.vocab_size
 
@@ -110,7 +119,7 @@ def test_char_ids_are_equal(text: str) -> None:
     theirs = fast(ours)
     text += " . 'x ' \n\0  "
     known = text.replace("x", "") if "x" not in ours.decode(range(len(ours.tokens))) else text
-    assert theirs(text)["input_ids"] == ours.encode(known)
+    assert plain_ids(theirs, text) == ours.encode(known)
     assert theirs.decode(ours.encode(known)) == known
 
 
@@ -119,13 +128,33 @@ def test_a_written_tokenizer_comes_back(name: str, tmp_path: Path) -> None:
     ours = Tokenizer.from_characters(TALE) if name == "char" else MAKERS[name]()
     write_hf_tokenizer(ours, tmp_path, 64)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert theirs(TALE)["input_ids"] == ours.encode(TALE)
+    assert plain_ids(theirs, TALE) == ours.encode(TALE)
     assert theirs.decode(ours.encode(TALE)) == TALE
     assert theirs.eos_token_id == ours.end_of_text
     assert theirs.model_max_length == 64
     assert from_hf(tmp_path) == ours
     theirs.save_pretrained(tmp_path / "again")
     assert from_hf(tmp_path / "again") == ours
+
+
+@pytest.mark.parametrize("name", ["tale-300", "char"])
+def test_prompts_begin_behind_the_end_of_text(name: str, tmp_path: Path) -> None:
+    """By the tokenizer's own setting, in every library that reads it, also when saved again."""
+    ours = Tokenizer.from_characters(TALE) if name == "char" else MAKERS[name]()
+    write_hf_tokenizer(ours, tmp_path, 64)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    theirs.save_pretrained(tmp_path / "again")
+    end, words = ours.end_of_text, ["The king", "", "we've gone."]
+    for folder in (tmp_path, tmp_path / "again"):
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        rows = theirs(words)["input_ids"]
+        assert rows == [[end, *ours.encode(text)] for text in words]
+        assert theirs.batch_decode(rows, skip_special_tokens=True) == words
+        pair = theirs("we", "go")["input_ids"]
+        assert pair == [end, *ours.encode("we"), end, *ours.encode("go")]
+        bare = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        assert bare.encode("we").ids == [end, *ours.encode("we")]
+        assert from_hf(folder) == ours
 
 
 def test_vocab_and_merges_are_read(tmp_path: Path) -> None:
