@@ -11,6 +11,7 @@ import torch
 
 LINKS = ("structure", "computation", "learning", "behaviour", "both ways round")
 STRUCTURE, COMPUTATION, LEARNING, BEHAVIOUR, ROUND_TRIP = LINKS
+FILES = "files"  # beside the weights: a link of the folder, which no mutant of the model can fail
 
 LOSS_RELATIVE = 1e-5
 GRADIENT_RELATIVE = 1e-10

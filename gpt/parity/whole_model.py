@@ -24,10 +24,12 @@ from gpt.parity.check import (
     Finding,
     Skipped,
 )
+from gpt.parity.exported import is_export
 from gpt.parity.figures import TINY, disagreement, divergence
 from gpt.parity.forward_pass import forward
 from gpt.parity.oracles import TransformersOracle, quiet_transformers
 from gpt.parity.subject import Subject
+from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_provenance, load_tokenizer
 
 OPENING_TOKENS = 8  # of the text that the pipelines continue
@@ -84,14 +86,30 @@ def text_pipeline(
         yield Skipped(ROUND_TRIP, "texts of transformers' pipeline", f"{whose} has no tokenizer")
         return
     model, end = subject.model(torch.float32), tokenizer.end_of_text
-    opening = Continuation(Sampler(0.0), OPENING_TOKENS, 0, end).of(model, [])
-    prompt = tokenizer.decode(opening) or tokenizer.decode([0])
-    ours = Continuation(Sampler(0.0), new_tokens, 0, end).of(model, tokenizer.encode(prompt))
+    opening = Continuation(Sampler(0.0), OPENING_TOKENS, 0, end).of(model, []) or [0]
+    prompt = fitting_prompt(tokenizer, opening, subject.config.block_size - new_tokens)
+    if not (prompt and new_tokens):
+        why = "the context has no room for a prompt and a token after it"
+        yield Skipped(ROUND_TRIP, "texts of transformers' pipeline", why)
+        return
+    begun = is_export(folder)  # behind the end of text, by the tokenizer's own setting
+    ids = [*[end] * begun, *tokenizer.encode(prompt)]
+    ours = Continuation(Sampler(0.0), new_tokens, 0, end).of(model, ids)
     with quiet_transformers():
         import transformers
 
         write = transformers.pipeline("text-generation", model=str(oracle.folder))
         options = {"max_new_tokens": new_tokens, "do_sample": False, "return_full_text": False}
+        options |= {} if begun else {"add_special_tokens": False}
         theirs = write(prompt, pad_token_id=end, **options)[0]["generated_text"]
     differ = int(tokenizer.decode(ours) != theirs)
     yield Check(ROUND_TRIP, "texts of transformers' pipeline that differ", differ, 0)
+
+
+def fitting_prompt(tokenizer: Tokenizer, opening: list[int], room: int) -> str:
+    """The longest beginning of an opening that reads as at most `room` tokens; "" if none does.
+
+    A token that ends within a character reads as U+FFFD, which is several tokens.
+    """
+    texts = (tokenizer.decode(opening[:length]) for length in range(len(opening), 0, -1))
+    return next((text for text in texts if len(tokenizer.encode(text)) <= room), "")

@@ -168,7 +168,8 @@ def test_a_trained_model_exported_passes_with_its_tokenizer(
     assert values["pretrained"] is True
     checks = (tmp_path / "plots" / "checks.tsv").read_text()
     assert "texts of transformers' pipeline that differ" in checks
-    assert AutoTokenizer.from_pretrained(exported)("A a").input_ids == tokenizer.encode("A a")
+    ids = AutoTokenizer.from_pretrained(exported)("A a").input_ids
+    assert ids == [tokenizer.end_of_text, *tokenizer.encode("A a")]
     assert (
         AutoModelForCausalLM.from_pretrained(exported).config.eos_token_id == tokenizer.end_of_text
     )
@@ -179,17 +180,18 @@ def test_a_skipped_proof_is_said_to_be_skipped(
 ) -> None:
     """One position: nothing to learn from or to continue, and no tokenizer on either side."""
     values = run_stage(tmp_path, *seeded(tmp_path, {"block_size": 1, "n_head": 16}))
-    assert (values["passed"], values["checks_skipped"]) == (True, 3)
+    assert (values["passed"], values["checks_skipped"]) == (True, 4)
     assert values["grad_max_rel_diff"] == values["cache_rel_diff"] == -1  # not measured
     said = capsys.readouterr().out
     assert "skip learning" in said
-    assert "3 skipped" in said
+    assert "4 skipped" in said
     rows = [row.split("\t") for row in (tmp_path / "plots/checks.tsv").read_text().splitlines()]
     assert rows[0][-1] == "skipped"
     assert {row[0]: row[-1] for row in rows[1:] if row[-1]} == {
         "learning": "a text of one token has none to predict",
         "behaviour": "the context has no room for a token after the prompt",
         "both ways round": "the model has no tokenizer",
+        "files": "the model has no tokenizer",
     }
 
 
