@@ -19,7 +19,8 @@ from gpt.config import GPTConfig
 from gpt.data.token_file import open_tokens
 from gpt.hf.convert import import_model
 from gpt.hf.seeded import write_seeded_config
-from gpt.hf.tokenizer import from_hf, write_hf_tokenizer
+from gpt.hf.tokenizer import write_hf_tokenizer
+from gpt.hf.tokenizer_reader import from_hf
 from gpt.model import GPT
 from gpt.plan.params import load_params
 from gpt.plan.presets import overlay
