@@ -71,27 +71,33 @@ def import_model(
 
 
 def export_model(model: Path, folder: Path) -> GPTConfig:
-    """Fill `folder` with what transformers loads, from a model folder of ours. Raises UserError.
+    """Fill `folder` with what transformers loads, from a model folder of ours. Raises UserError."""
+    config, weights = load_gpt_config(model), open_model(model)
+    export_settings(model, folder)
+    tensors = to_theirs(config, weights.read)
+    write_tensors(folder / WEIGHTS, hf_shapes(config), tensors, {"format": "pt"})
+    return config
 
-    What an imported model's own config.json and generation_config.json said is said again.
+
+def export_settings(model: Path, folder: Path) -> None:
+    """Write config.json and generation_config.json. Raises UserError.
+
+    What an imported model's own files said is said again.
     """
-    config, weights, tokenizer = load_gpt_config(model), open_model(model), load_tokenizer(model)
+    config, tokenizer = load_gpt_config(model), load_tokenizer(model)
     source, path = load_source_files(model), model / SOURCE_FILES
     end_of_text = None if tokenizer is None else tokenizer.end_of_text
     special = {"bos_token_id": end_of_text, "eos_token_id": end_of_text}
     if CONFIG not in source:
         write_json(folder / CONFIG, config_to_hf(config, end_of_text))
         write_json(folder / GENERATION_CONFIG, {"_from_model_config": True, **special})
-    else:
-        own = {} if tokenizer is None or _has_tokenizer(source) else special
-        values = config_as_in(parse_json(source[CONFIG], path), config, path)
-        _write_values(folder / CONFIG, values | own)
-        if GENERATION_CONFIG in source:
-            values = parse_json(source[GENERATION_CONFIG], path)
-            _write_values(folder / GENERATION_CONFIG, values | own)
-    tensors = to_theirs(config, weights.read)
-    write_tensors(folder / WEIGHTS, hf_shapes(config), tensors, {"format": "pt"})
-    return config
+        return
+    own = {} if tokenizer is None or _has_tokenizer(source) else special
+    values = config_as_in(parse_json(source[CONFIG], path), config, path)
+    _write_values(folder / CONFIG, values | own)
+    if GENERATION_CONFIG in source:
+        values = parse_json(source[GENERATION_CONFIG], path)
+        _write_values(folder / GENERATION_CONFIG, values | own)
 
 
 def export_tokenizer(model: Path, folder: Path, block_size: int) -> bool:

@@ -1,6 +1,7 @@
 """Texts and ids that transformers' tokenizer must read and write as ours does."""
 
 import random
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -73,13 +74,16 @@ def battery_checks(folder: Path, ours: Tokenizer, exported: bool) -> Iterator[Ch
 
 
 def reading_checks(theirs: Any, ours: Tokenizer, exported: bool) -> Iterator[Check]:
-    """The ids of every text, the mark in it read as special and as text; the special ids."""
+    """The special ids, and the ids of every text, the marks in it read as special and as text."""
     end, battery = ours.end_of_text, texts(ours)
-    special = [theirs.convert_tokens_to_ids(END_OF_TEXT)]
+    meant: dict[str, Any] = {text: end + i for i, text in enumerate(marks(ours))}
+    found = {text: theirs.convert_tokens_to_ids(text) for text in meant}
     if exported:
-        special += [theirs.bos_token_id, theirs.eos_token_id, *theirs.all_special_ids]
-        special.append(len(theirs) - 1)  # the last of all ids
-    yield _none("special ids that differ", special, lambda found: bool(found == end))
+        meant |= {"bos": end, "eos": end, "others": set(), "all": ours.vocab_size}
+        others = {*theirs.all_special_ids} - {end}
+        found |= {"bos": theirs.bos_token_id, "eos": theirs.eos_token_id}
+        found |= {"others": others, "all": len(theirs)}
+    yield _none("special ids that differ", meant, lambda name: bool(found[name] == meant[name]))
 
     def plain(text: str) -> bool:
         return ids_of(theirs, text, add_special_tokens=False) == read(ours, text)
@@ -107,7 +111,7 @@ def writing_checks(theirs: Any, ours: Tokenizer, exported: bool) -> Iterator[Che
         return bool(theirs.decode(ids, **options) == ours.decode(ids))
 
     def write_plain(ids: Sequence[int]) -> bool:
-        plain = ours.decode([i for i in ids if i != ours.end_of_text])
+        plain = ours.decode([i for i in ids if i < ours.end_of_text])
         return bool(theirs.decode(ids, skip_special_tokens=True, **options) == plain)
 
     rows = random_ids(ours)
@@ -149,10 +153,20 @@ def random_ids(tokenizer: Tokenizer) -> list[list[int]]:
     return [[*row[:7], tokenizer.end_of_text, *row[7:]] for row in rows]
 
 
+def marks(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The spellings of the special ids, in their order."""
+    return (END_OF_TEXT, *tokenizer.further_special)
+
+
 def read(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids of a text with every mark in it as the end of text."""
-    first, *others = (tokenizer.encode(known(tokenizer, part)) for part in text.split(END_OF_TEXT))
-    return [*first, *(i for ids in others for i in (tokenizer.end_of_text, *ids))]
+    """The ids of a text with every mark in it as its special id; the longest mark goes first."""
+    special = {mark: tokenizer.end_of_text + i for i, mark in enumerate(marks(tokenizer))}
+    longest_first = sorted(special, key=len, reverse=True)
+    parts = re.split(f"({'|'.join(map(re.escape, longest_first))})", text)
+    ids: list[int] = []
+    for index, part in enumerate(parts):  # text and mark in turn
+        ids += [special[part]] if index % 2 else tokenizer.encode(known(tokenizer, part))
+    return ids
 
 
 def known(tokenizer: Tokenizer, text: str) -> str:

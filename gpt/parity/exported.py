@@ -1,56 +1,112 @@
 """Checks of an export's files beside the weights, which decide how transformers reads and writes.
 
-What every field must be is spelled out here anew, from the model's configuration and vocabulary:
-the code that writes the files has no part in it.
+What every field must be is spelled out here anew, from the model's configuration and vocabulary,
+or is what the files said that were imported: the code that writes an export has no part in it.
 """
 
+import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gpt.common.errors import UserError
-from gpt.common.files import read_json
+from gpt.common.files import parse_json, read_json
 from gpt.config import GPTConfig
-from gpt.hf.files import CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG
+from gpt.hf.config import ALIASES, config_from_hf
+from gpt.hf.convert import export_settings, export_tokenizer
+from gpt.hf.files import (
+    CONFIG,
+    GENERATION_CONFIG,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    TOKENIZER_FILES,
+    VOCAB,
+)
 from gpt.parity.check import FILES, Check
 from gpt.tokenizer.alphabet import CHAR_OF_BYTE
 from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
-from gpt.weights.model_folder import load_provenance
+from gpt.weights.model_folder import load_gpt_config, load_provenance, load_tokenizer
+from gpt.weights.source_files import SOURCE_FILES, load_source_files
 from gpt.weights.tensor_files import WEIGHTS
 
-Files = Mapping[str, Any]  # of a folder, by name: what a JSON file says; None for any other file
+Files = Mapping[str, Any]  # by name: what a JSON file says, the text of a tokenizer's other files
 
 NAMED = 3  # fields that a check names when they are wrong
-TABLES = ("vocab", "merges")  # in tokenizer.json, compared by themselves
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized")  # of a special token
+TABLES = ("vocab", "merges")  # in a tokenizer.json of ours, compared by themselves
 
 
-def is_export(model: Path) -> bool:
-    """Whether transformers' form of a model folder is our export: the model was not imported."""
-    return "files" not in load_provenance(model)  # those that an import reads
+@dataclass(frozen=True)
+class Meant:
+    """The files that an export must have, and the tokenizer that is ours in them.
+
+    `tokenizer` is None where the files of a tokenizer were imported with the model, or none is
+    there. The files lack the tables of ours.
+    """
+
+    files: Files
+    tokenizer: Tokenizer | None
+
+
+def meant_by(model: Path) -> Meant:
+    """The export that a model folder means. Raises UserError."""
+    config, said, own = load_gpt_config(model), _said_by(model), own_tokenizer(model)
+    files = own_files(config, own)
+    if said:
+        ends = {} if own is None else meant_ends(own)
+        del files[GENERATION_CONFIG]
+        files |= said | {CONFIG: config_as_said(said[CONFIG], config, model) | ends}
+        if GENERATION_CONFIG in said:
+            files[GENERATION_CONFIG] = said[GENERATION_CONFIG] | ends
+    return Meant(files, own)
+
+
+def own_tokenizer(model: Path) -> Tokenizer | None:
+    """The model's tokenizer where its export writes it in our form: no files of it were imported.
+
+    Raises UserError.
+    """
+    imported = load_source_files(model).keys() & {TOKENIZER, VOCAB}
+    return None if imported else load_tokenizer(model)
+
+
+def export_files(model: Path, reference: Path) -> Files:
+    """The files of a model's export: the reference, or a new export if that is what was imported.
+
+    Raises UserError.
+    """
+    if "files" not in load_provenance(model):  # those that an import reads
+        return read_files(reference)
+    with tempfile.TemporaryDirectory() as name:
+        export_settings(model, Path(name))
+        export_tokenizer(model, Path(name), load_gpt_config(model).block_size)
+        return {**read_files(Path(name)), WEIGHTS: None}
 
 
 def read_files(folder: Path) -> Files:
     """The files of a folder but for hidden ones. A broken JSON file says nothing: {}."""
     paths = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    return {path.name: _said(path) if path.suffix == ".json" else None for path in paths}
+    return {path.name: _content(path) for path in paths}
 
 
-def file_checks(files: Files, config: GPTConfig, tokenizer: Tokenizer | None) -> Iterator[Check]:
-    """The files of an export against those that this model must have, field by field."""
-    meant = meant_files(config, tokenizer)
-    yield _none_of("files missing or not meant", sorted(files.keys() ^ meant.keys()))
-    for name in (name for name in meant if name != WEIGHTS):
-        wrong = differences(_without_tables(files.get(name) or {}), meant[name])
-        yield _none_of(f"fields of {name} not as meant", list(wrong))
-    if tokenizer is not None:
-        yield from table_checks(files, tokenizer)
+def file_checks(files: Files, meant: Meant) -> Iterator[Check]:
+    """The files of an export against those that are meant, field by field."""
+    yield _none_of("files missing or not meant", sorted(files.keys() ^ meant.files.keys()))
+    for name, value in meant.files.items():
+        found = files.get(name, {})
+        if name == TOKENIZER and meant.tokenizer is not None:
+            found = _without_tables(found)
+        if name != WEIGHTS:
+            yield _none_of(f"fields of {name} not as meant", list(differences(found, value)))
+    if meant.tokenizer is not None:
+        yield from table_checks(files, meant.tokenizer)
 
 
-def meant_files(config: GPTConfig, tokenizer: Tokenizer | None) -> dict[str, Any]:
-    """The files of an export and their content, but for the tables of tokenizer.json."""
-    end = None if tokenizer is None else tokenizer.end_of_text
-    ends = {"bos_token_id": end, "eos_token_id": end}
+def own_files(config: GPTConfig, tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """The files of a model that was made here, but for the tables of tokenizer.json."""
+    ends = meant_ends(tokenizer)
     files: dict[str, Any] = {
         CONFIG: meant_config(config) | ends,
         GENERATION_CONFIG: {"_from_model_config": True} | ends,
@@ -66,6 +122,22 @@ def meant_files(config: GPTConfig, tokenizer: Tokenizer | None) -> dict[str, Any
             "clean_up_tokenization_spaces": False,
         }
     return files
+
+
+def meant_ends(tokenizer: Tokenizer | None) -> dict[str, Any]:
+    """The ids at which a text begins and ends."""
+    end = None if tokenizer is None else tokenizer.end_of_text
+    return {"bos_token_id": end, "eos_token_id": end}
+
+
+def config_as_said(said: dict[str, Any], config: GPTConfig, model: Path) -> dict[str, Any]:
+    """The config.json that was imported, but for what training changed and the weights' dtype."""
+    before = meant_config(config_from_hf(said, model / SOURCE_FILES))
+    now = meant_config(config)
+    changed = {name: value for name, value in now.items() if value != before[name]}
+    dropped = {"torch_dtype"} | {alias for alias, name in ALIASES.items() if name in changed}
+    kept = {name: value for name, value in said.items() if name not in dropped}
+    return kept | changed | {name: now[name] for name in ("architectures", "dtype")}
 
 
 def meant_config(config: GPTConfig) -> dict[str, Any]:
@@ -100,15 +172,8 @@ def meant_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {
-                "id": end,
-                "content": END_OF_TEXT,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
+            {"id": end + i, "content": text, "special": True, **dict.fromkeys(FLAGS, False)}
+            for i, text in enumerate((END_OF_TEXT, *tokenizer.further_special))
         ],
         "normalizer": None,
         "pre_tokenizer": None if characters else rules | {"add_prefix_space": False},
@@ -180,19 +245,34 @@ def misplaced(merges: list[Any], ids: Mapping[str, int]) -> int:
 def differences(found: Any, meant: Any, path: str = "") -> Iterator[str]:
     """The path of every field that is not as meant, a missing and an unknown one among them."""
     if type(found) is type(meant) and isinstance(meant, dict | list):
+        if repr(found) == repr(meant):
+            return  # at once: a vocabulary is large
         found, meant = _fields(found), _fields(meant)
         for key in meant | found:
             yield from differences(
                 found.get(key, ...), meant.get(key, ...), f"{path}.{key}" if path else f"{key}"
             )
-    elif type(found) is not type(meant) or found != meant:
+    elif type(found) is not type(meant) or repr(found) != repr(meant):  # NaN is not NaN
         yield path
 
 
-def _said(path: Path) -> dict[str, Any]:
+def _said_by(model: Path) -> dict[str, Any]:
+    """The imported files that an export must bring back."""
+    texts = load_source_files(model)
+    if not texts.keys() & {TOKENIZER, VOCAB}:  # settings of a tokenizer that is not there
+        texts = {name: text for name, text in texts.items() if name not in TOKENIZER_FILES}
+    return {
+        name: parse_json(text, model / SOURCE_FILES) if name.endswith(".json") else text
+        for name, text in texts.items()
+    }
+
+
+def _content(path: Path) -> Any:
     try:
-        return read_json(path)
-    except (UserError, OSError):
+        if path.suffix == ".json":
+            return read_json(path)
+        return path.read_text(encoding="utf-8") if path.name in TOKENIZER_FILES else None
+    except (UserError, OSError, ValueError):
         return {}
 
 
@@ -201,7 +281,7 @@ def _none_of(name: str, wrong: list[str]) -> Check:
     return Check(FILES, name, len(wrong), 0, shown)
 
 
-def _without_tables(value: dict[str, Any]) -> dict[str, Any]:
+def _without_tables(value: Any) -> Any:
     model = value.get("model")
     if not isinstance(model, dict):
         return value

@@ -8,7 +8,7 @@ from pathlib import Path
 from gpt.parity.battery import tokenizer_checks
 from gpt.parity.check import FILES, FP32, FP64, Check, Finding, Skipped, first_failure
 from gpt.parity.expected import Expected
-from gpt.parity.exported import file_checks, is_export, read_files
+from gpt.parity.exported import export_files, file_checks, meant_by
 from gpt.parity.inputs import Inputs, InputSizes
 from gpt.parity.links import behaviour, computation, learning, round_trip, structure
 from gpt.parity.mutants.exported import try_file_mutants
@@ -72,9 +72,7 @@ def verify(
         with tempfile.TemporaryDirectory() as reduced:
             pair = reduced_model(subject, oracle, inputs, Path(reduced))
             found.outcomes = list(try_mutants(*pair))
-        if is_export(folder):
-            exported, tokenizer = read_files(reference), load_tokenizer(folder)
-            found.outcomes += try_file_mutants(exported, subject.config, tokenizer)
+        found.outcomes += try_file_mutants(export_files(folder, reference), meant_by(folder))
     return found
 
 
@@ -96,24 +94,24 @@ def all_checks(found: Verification, folder: Path) -> Iterator[Finding]:
     yield from behaviour(subject, expected)
     yield from published(subject, folder)
     yield from round_trip(subject, oracle)
-    beside = list(files(subject, folder, oracle.folder))
+    beside = list(files(folder, oracle.folder))
     yield from beside
     if first_failure(beside) is None:
         yield from text_pipeline(subject, folder, oracle, inputs.new_tokens)
     oracle.release()
 
 
-def files(subject: Subject, folder: Path, reference: Path) -> Iterator[Finding]:
-    """Link 6: the files beside the weights, of an export field by field, then the tokenizer.
+def files(folder: Path, reference: Path) -> Iterator[Finding]:
+    """Link 6: the files beside the weights, field by field, and then the tokenizer they make.
 
     transformers gets no files that are not as meant: some make its tokenizers abort the process.
     """
-    tokenizer, exported = load_tokenizer(folder), is_export(folder)
-    if exported:
-        checks = list(file_checks(read_files(reference), subject.config, tokenizer))
-        yield from checks
-        if first_failure(checks) is not None:
-            name = "texts through transformers' tokenizer and pipeline"
-            yield Skipped(FILES, name, "the files are not as meant")
-            return
-    yield from tokenizer_checks(reference, tokenizer, exported)
+    meant = meant_by(folder)
+    checks = list(file_checks(export_files(folder, reference), meant))
+    yield from checks
+    if first_failure(checks) is not None:
+        name = "texts through transformers' tokenizer and pipeline"
+        yield Skipped(FILES, name, "the files are not as meant")
+    else:
+        ours = meant.tokenizer is not None
+        yield from tokenizer_checks(reference, load_tokenizer(folder), ours)

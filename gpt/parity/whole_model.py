@@ -24,7 +24,7 @@ from gpt.parity.check import (
     Finding,
     Skipped,
 )
-from gpt.parity.exported import is_export
+from gpt.parity.exported import own_tokenizer
 from gpt.parity.figures import TINY, disagreement, divergence
 from gpt.parity.forward_pass import forward
 from gpt.parity.oracles import TransformersOracle, quiet_transformers
@@ -92,7 +92,9 @@ def text_pipeline(
         why = "the context has no room for a prompt and a token after it"
         yield Skipped(ROUND_TRIP, "texts of transformers' pipeline", why)
         return
-    begun = is_export(folder)  # behind the end of text, by the tokenizer's own setting
+    begun = (
+        own_tokenizer(folder) is not None
+    )  # behind the end of text, by the tokenizer's own setting
     ids = [*[end] * begun, *tokenizer.encode(prompt)]
     ours = Continuation(Sampler(0.0), new_tokens, 0, end).of(model, ids)
     with quiet_transformers():

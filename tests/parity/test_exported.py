@@ -2,21 +2,25 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
 
 from gpt.common.errors import UserError
-from gpt.config import GPTConfig
 from gpt.generate import Continuation, Sampler
+from gpt.hf.convert import export_settings, import_model
+from gpt.hf.tokenizer import write_hf_tokenizer
+from gpt.hf.tokenizer_reader import from_hf
 from gpt.parity import exported as proof
 from gpt.parity import verify
 from gpt.parity.battery import texts, tokenizer_checks
 from gpt.parity.check import FILES, Check, Skipped, first_failure
-from gpt.parity.exported import file_checks, read_files
+from gpt.parity.exported import export_files, file_checks, meant_by, read_files
 from gpt.parity.mutants.edits import EquivalentMutant
 from gpt.parity.mutants.exported import FileMutant, file_mutants, try_file_mutants
 from gpt.parity.oracles import TransformersOracle
@@ -24,10 +28,13 @@ from gpt.parity.results import metrics
 from gpt.parity.subject import load_subject
 from gpt.parity.whole_model import text_pipeline
 from gpt.tokenizer.tokenizer import Tokenizer
-from gpt.weights.model_folder import load_gpt_config, load_model, load_tokenizer
+from gpt.weights.model_folder import load_model, load_tokenizer, model_from_state, save_model
+from gpt.weights.source_files import load_source_files
 from stages import verify_logits
+from stages.export_hf import export
 from tests.support.exports import exported, tale_tokenizer
 from tests.support.imports import ROOT
+from tests.support.models import PROVENANCE
 from tests.support.parity import verification_of
 
 Pair = tuple[Path, Path]
@@ -41,10 +48,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="module")
 def byte_pairs(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return exported(tmp_path_factory.mktemp("byte_pairs"), tale_tokenizer("bpe"))
-
-
-def meant(model: Path) -> tuple[GPTConfig, Tokenizer | None]:
-    return load_gpt_config(model), load_tokenizer(model)
 
 
 def damaged(mutant: FileMutant, whole: Path, folder: Path) -> Path:
@@ -69,13 +72,13 @@ def test_an_export_is_as_meant_and_every_damage_on_the_disk_is_noticed(
     pair: Pair, tmp_path: Path
 ) -> None:
     model, whole = pair
-    assert first_failure(file_checks(read_files(whole), *meant(model))) is None
+    assert first_failure(file_checks(read_files(whole), meant_by(model))) is None
     mutants = list(possible(whole))
     assert len(mutants) >= 70
     assert len({mutant.name for mutant in file_mutants()}) == len(file_mutants())
     for index, mutant in enumerate(mutants):
         folder = damaged(mutant, whole, tmp_path / f"{index}")
-        assert first_failure(file_checks(read_files(folder), *meant(model))), mutant.name
+        assert first_failure(file_checks(read_files(folder), meant_by(model))), mutant.name
         shutil.rmtree(folder)
 
 
@@ -113,11 +116,11 @@ def test_without_its_check_a_mutant_survives(
     byte_pairs: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, whole = byte_pairs
-    before = {o.mutant for o in try_file_mutants(read_files(whole), *meant(model)) if o.killed}
+    before = {o.mutant for o in try_file_mutants(read_files(whole), meant_by(model)) if o.killed}
     assert before == {mutant.name for mutant in possible(whole)}
 
     def survivors() -> set[str]:
-        outcomes = try_file_mutants(read_files(whole), *meant(model))
+        outcomes = try_file_mutants(read_files(whole), meant_by(model))
         return {outcome.mutant for outcome in outcomes if not outcome.killed}
 
     with monkeypatch.context() as patch:
@@ -150,7 +153,7 @@ def test_a_damaged_export_fails(
 ) -> None:
     model, whole = byte_pairs
     folder = damaged(FileMutant(file, path, change), whole, tmp_path / "damaged")
-    found = list(verify.files(load_subject(model), model, folder))
+    found = list(verify.files(model, folder))
     failed = [check for check in found if isinstance(check, Check) and not check.passed]
     assert (path or file).rpartition(".")[2] in "".join(check.where for check in failed)
     (skipped,) = (check for check in found if isinstance(check, Skipped))
@@ -216,16 +219,81 @@ def test_a_word_that_no_merge_reaches_is_in_the_battery(tmp_path: Path) -> None:
 
 def test_a_model_without_a_vocabulary_has_an_export_to_check(tmp_path: Path) -> None:
     model, whole = exported(tmp_path, None)
-    *checks, skipped = verify.files(load_subject(model), model, whole)
+    *checks, skipped = verify.files(model, whole)
     assert len(checks) == 3
     assert first_failure(checks) is None
     assert skipped == Skipped(
         FILES, "texts through transformers' tokenizer", "the model has no tokenizer"
     )
     (whole / "tokenizer_config.json").write_text("{}")
-    failed = first_failure(file_checks(read_files(whole), *meant(model)))
+    failed = first_failure(file_checks(read_files(whole), meant_by(model)))
     assert failed is not None
     assert failed.where == "'tokenizer_config.json'"
+
+
+def padded(folder: Path) -> Pair:
+    """A model that transformers saved after [PAD] was added, imported; and its source."""
+    source, out = folder / "imported" / "source", folder / "imported"
+    write_hf_tokenizer(tale_tokenizer("bpe"), source, 24)
+    theirs: Any = transformers.AutoTokenizer.from_pretrained(source)
+    theirs.add_special_tokens({"pad_token": "[PAD]"})
+    theirs.save_pretrained(source)
+    ids: Any = {"bos_token_id": 7, "eos_token_id": [5, 9], "pad_token_id": 3}
+    shape: Any = {"n_positions": 24, "n_embd": 16, "n_layer": 2, "n_head": 2, "attn_pdrop": 0.3}
+    torch.manual_seed(1)
+    config = transformers.GPT2Config(vocab_size=len(theirs), **shape, **ids)
+    model: Any = transformers.GPT2LMHeadModel(config)
+    make: Any = transformers.GenerationConfig
+    model.generation_config = make(do_sample=True, top_k=3, **ids)
+    model.save_pretrained(source)
+    import_model(source, out, PROVENANCE, from_hf(source))
+    return out, source
+
+
+def test_the_export_of_an_imported_model_says_what_the_source_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, source = padded(tmp_path)
+    found = list(verify.files(model, source))
+    assert first_failure(found) is None
+    assert len(found) >= 11
+    assert not any(isinstance(finding, Skipped) for finding in found)
+    outcomes = list(try_file_mutants(export_files(model, source), meant_by(model)))
+    assert len(outcomes) >= 40
+    assert [outcome.mutant for outcome in outcomes if not outcome.killed] == []
+
+    def forgetful(model: Path, folder: Path) -> None:
+        export_settings(model, folder)
+        edit_json(folder / "config.json", lambda value: value.pop("pad_token_id"))
+
+    monkeypatch.setattr(proof, "export_settings", forgetful)
+    failed = first_failure(verify.files(model, source))
+    assert failed is not None
+    assert failed.where == "'pad_token_id'"
+
+
+def test_the_export_of_a_model_trained_further_says_what_changed(tmp_path: Path) -> None:
+    imported = padded(tmp_path)[0]
+    tuned, out = tmp_path / "tuned", tmp_path / "tuned_exported"
+    weights = load_model(imported)
+    state = {**weights.state_dict(), "wpe.weight": weights.wpe.weight[:16]}
+    config = replace(weights.config, block_size=16, dropout=0.1)
+    shorter = model_from_state(config, state, "fused", torch.float32)
+    tokenizer, said = load_tokenizer(imported), load_source_files(imported)
+    save_model(tuned, shorter, {"versions": {}}, tokenizer, said)
+    export(tuned, out)
+    assert first_failure(verify.files(tuned, out)) is None
+    values = json.loads((out / "config.json").read_text())
+    assert (values["n_positions"], values["attn_pdrop"], values["pad_token_id"]) == (16, 0.1, 3)
+    outcomes = list(try_file_mutants(read_files(out), meant_by(tuned)))
+    assert len(outcomes) >= 40
+    assert [outcome.mutant for outcome in outcomes if not outcome.killed] == []
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
 
 
 def test_a_broken_file_says_nothing(byte_pairs: Pair, tmp_path: Path) -> None:
@@ -235,7 +303,7 @@ def test_a_broken_file_says_nothing(byte_pairs: Pair, tmp_path: Path) -> None:
             files = dict(read_files(whole))
             (tmp_path / name).write_text(text)
             files[name] = read_files(tmp_path)[name]
-            assert first_failure(file_checks(files, *meant(model)))
+            assert first_failure(file_checks(files, meant_by(model)))
     (tmp_path / ".DS_Store").write_bytes(b"\0")
     assert ".DS_Store" not in read_files(tmp_path)
 

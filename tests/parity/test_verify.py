@@ -15,7 +15,7 @@ from gpt.generate import Continuation
 from gpt.hf.convert import export_model, import_model
 from gpt.hf.tokenizer import write_hf_tokenizer
 from gpt.model import GPT
-from gpt.parity.check import LINKS, Check
+from gpt.parity.check import FILES, LINKS, Check
 from gpt.parity.figures import highest, largest_difference
 from gpt.parity.mutants.edits import Mutant, replace_tensor
 from gpt.parity.mutants.weights import transposed
@@ -71,7 +71,7 @@ def test_an_equal_model_passes_and_every_mutant_is_killed(
     assert values["argmax_agreement"] == 1
     assert values["greedy_tokens_equal"] == values["greedy_tokens_total"]
     if found.subject.config.block_size > 1:
-        assert {check.link for check in found.checks} == set(LINKS)
+        assert {check.link for check in found.checks} == {*LINKS, FILES}
 
 
 def test_the_stage_writes_everything_it_promises(

@@ -6,15 +6,15 @@ The weights stay as they are, and so does what the model computes: other checks 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
-from gpt.config import GPTConfig
-from gpt.hf.files import CONFIG, GENERATION_CONFIG, TOKENIZER, TOKENIZER_CONFIG
+from gpt.hf.files import CONFIG, GENERATION_CONFIG, MERGES, TOKENIZER, TOKENIZER_CONFIG, VOCAB
 from gpt.parity.check import first_failure
-from gpt.parity.exported import Files, file_checks
+from gpt.parity.exported import Files, Meant, file_checks
 from gpt.parity.mutants.edits import EquivalentMutant
 from gpt.parity.mutation_testing import Outcome
-from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
+from gpt.tokenizer.tokenizer import END_OF_TEXT
 
 ABSENT: Any = ...  # in the place of a value: none
 
@@ -35,7 +35,7 @@ class FileMutant:
             return f"{field} missing"
         if callable(self.change):
             return f"{field} {self.change.__name__.replace('_', ' ')}"
-        return f"{field} is {json.dumps(self.change)}"
+        return f"{field} is {shorten(json.dumps(self.change), 40, placeholder='...')}"
 
     def of(self, files: Files) -> Files:
         """The damaged files; the given ones stay as they are. Raises EquivalentMutant."""
@@ -80,6 +80,11 @@ def with_the_last_one_gone(merges: list[Any]) -> list[Any]:
 def with_two_swapped(merges: list[Any]) -> list[Any]:
     """The first two in the other order."""
     return [*merges[1::-1], *merges[2:]]
+
+
+def with_a_line_lost(text: str) -> str:
+    """All lines but the last."""
+    return text.rstrip().rpartition("\n")[0]
 
 
 TRUNCATION = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
@@ -173,6 +178,10 @@ TABLE: tuple[tuple[str, str, Any], ...] = (
     (TOKENIZER, "added_tokens.0.normalized", flipped),
     (TOKENIZER, "truncation", TRUNCATION),
     (TOKENIZER, "padding", PADDING),
+    (VOCAB, "", ABSENT),  # the older form of an imported tokenizer
+    (VOCAB, "", with_two_ids_swapped),
+    (MERGES, "", ABSENT),
+    (MERGES, "", with_a_line_lost),
     ("special_tokens_map.json", "", {"eos_token": "!"}),
     ("chat_template.jinja", "", None),
 )
@@ -183,16 +192,14 @@ def file_mutants() -> list[FileMutant]:
     return [FileMutant(*row) for row in TABLE]
 
 
-def try_file_mutants(
-    files: Files, config: GPTConfig, tokenizer: Tokenizer | None
-) -> Iterator[Outcome]:
+def try_file_mutants(files: Files, meant: Meant) -> Iterator[Outcome]:
     """The outcome of every mutant of an export's files; equivalent ones are left out."""
     for mutant in file_mutants():
         try:
             damaged = mutant.of(files)
         except EquivalentMutant:
             continue
-        yield Outcome(mutant.name, first_failure(file_checks(damaged, config, tokenizer)))
+        yield Outcome(mutant.name, first_failure(file_checks(damaged, meant)))
 
 
 def _changed(value: Any, path: list[str], change: Any) -> Any:
