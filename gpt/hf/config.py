@@ -104,7 +104,8 @@ def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
     if unknown := sorted(values.keys() - mapped - REQUIRED.keys() - HARMLESS):
         raise UserError(
             f"{unknown[0]} is {shown(values[unknown[0]])}, {path}, "
-            "it is not a known field of GPT-2: its effect on the maths is unknown, so it is not imported"
+            "it is not a known field of GPT-2: its effect on the maths is unknown, "
+            "so it is not imported"
         )
     labels = values.get("num_labels")
     if isinstance(labels, int) and labels > MOST_LABELS:

@@ -199,7 +199,12 @@ def change(part: str, **fields: Any) -> Callable[[dict[str, Any]], object]:
 
 def add(value: dict[str, Any], content: str, **flags: Any) -> None:
     """Add a token to a tokenizer.json, a special one unless `flags` say else."""
-    token = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    token: dict[str, Any] = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+    }
     token |= {"id": len(value["model"]["vocab"]), "content": content, "special": True}
     value["added_tokens"].append(token | flags)
 
