@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpt.common.errors import UserError
 from gpt.hf.files import TOKENIZER, VOCAB
 from gpt.parity.check import FILES, Check, Finding, Skipped
-from gpt.parity.oracles import quiet_transformers
+from gpt.parity.oracles import quiet_transformers, their_tokenizer
 from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
 SHOWN = 40  # characters of a text that a check names
@@ -58,17 +59,12 @@ def battery_checks(folder: Path, ours: Tokenizer, exported: bool) -> Iterator[Ch
     A tokenizer that we `exported` begins every prompt with the end of text and has no settings of
     its own; of another one, only what both must have is compared.
     """
+    try:
+        theirs = their_tokenizer(folder)
+    except UserError as error:
+        yield Check(FILES, "tokenizers that transformers refuses", 1, 0, ascii(str(error)))
+        return
     with quiet_transformers():
-        import transformers
-
-        try:
-            theirs: Any = transformers.AutoTokenizer.from_pretrained(str(folder))
-        except (OSError, MemoryError):
-            raise
-        except Exception as error:  # its reader fails in every way on damaged files
-            reason = " ".join(str(error).split())[:SHOWN]
-            yield Check(FILES, "tokenizers that transformers refuses", 1, 0, ascii(reason))
-            return
         yield from reading_checks(theirs, ours, exported)
         yield from writing_checks(theirs, ours, exported)
 

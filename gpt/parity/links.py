@@ -37,6 +37,7 @@ from gpt.parity.expected import SAMPLING, Expected
 from gpt.parity.figures import (
     TINY,
     disagreement,
+    global_norm,
     gradient_difference,
     highest,
     largest_difference,
@@ -142,8 +143,12 @@ def learning(subject: Subject, expected: Expected) -> Iterator[Finding]:
     }
     figure = gradient_difference(grads, theirs)
     yield Check(link, "gradients, fp64, relative", figure, GRADIENT_RELATIVE)
+    scale = 1 / max(1.0, global_norm(theirs.values()))  # as training clips
     steps = (
-        step_difference((p.detach(), expected.oracle.parameter(name)), (grads[name], theirs[name]))
+        step_difference(
+            (p.detach(), expected.oracle.parameter(name)),
+            (grads[name] * scale, theirs[name] * scale),
+        )
         for name, p in parameters.items()
     )
     name = "weights after a step of AdamW, fp64, over lr"

@@ -127,7 +127,7 @@ def test_a_mutant_that_survives_fails_the_stage(
     with pytest.raises(UserError, match="mutant 'harmless' survived"):
         run_stage(tmp_path, model, source)
     values = json.loads((tmp_path / "metrics.json").read_text())
-    assert (values["mutations_total"], values["mutations_detected"]) == (1, 0)
+    assert values["mutations_total"] - values["mutations_detected"] == 1
 
 
 def test_the_figures_are_the_same_each_time(tmp_path: Path) -> None:
