@@ -174,6 +174,25 @@ def test_a_trained_model_exported_passes_with_its_tokenizer(
     )
 
 
+def test_a_skipped_proof_is_said_to_be_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One position: nothing to learn from or to continue, and no tokenizer on either side."""
+    values = run_stage(tmp_path, *seeded(tmp_path, {"block_size": 1, "n_head": 16}))
+    assert (values["passed"], values["checks_skipped"]) == (True, 3)
+    assert values["grad_max_rel_diff"] == values["cache_rel_diff"] == -1  # not measured
+    said = capsys.readouterr().out
+    assert "skip learning" in said
+    assert "3 skipped" in said
+    rows = [row.split("\t") for row in (tmp_path / "plots/checks.tsv").read_text().splitlines()]
+    assert rows[0][-1] == "skipped"
+    assert {row[0]: row[-1] for row in rows[1:] if row[-1]} == {
+        "learning": "a text of one token has none to predict",
+        "behaviour": "the context has no room for a token after the prompt",
+        "both ways round": "the model has no tokenizer",
+    }
+
+
 def test_another_tokenizer_in_the_export_fails(tmp_path: Path) -> None:
     """The weights are right, but transformers would read and write other characters."""
     tokenizer = Tokenizer.from_characters(map(chr, range(32, 98)))
@@ -182,6 +201,7 @@ def test_another_tokenizer_in_the_export_fails(tmp_path: Path) -> None:
     write_hf_tokenizer(tokenizer, exported, CONFIG.block_size)
     subject, oracle = load_subject(model), TransformersOracle(exported)
     (check,) = text_pipeline(subject, model, oracle, new_tokens=8)
+    assert isinstance(check, Check)
     assert check.passed
     path = exported / "tokenizer.json"
     changed = json.loads(path.read_text())
@@ -189,6 +209,7 @@ def test_another_tokenizer_in_the_export_fails(tmp_path: Path) -> None:
     changed["model"]["vocab"] |= {name: max(letters.values()) - i for name, i in letters.items()}
     path.write_text(json.dumps(changed))
     (check,) = text_pipeline(subject, model, oracle, new_tokens=8)
+    assert isinstance(check, Check)
     assert not check.passed
 
 
