@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GenerationConfig, GPT2Config
 
 from gpt.common.errors import UserError
 from gpt.weights.model_folder import load_config, load_tokenizer
 from gpt.weights.source_files import SOURCE_FILES, load_source_files
 from tests.support.hf_models import (
     TALE,
+    assert_same,
     edit_json,
     exported,
     gpt2_tokenizer,
     imported,
+    loaded,
     random_hf_model,
     save_pair,
     tale_tokenizer,
@@ -48,7 +50,6 @@ SETTINGS: dict[str, Any] = {
     "pad_token_id": 9,
     "max_new_tokens": 20,
 }
-MAY_CHANGE = {"dtype", "transformers_version", "_name_or_path"}
 
 
 def save_all(folder: Path, dtype: torch.dtype = torch.float32, **values: Any) -> None:
@@ -61,26 +62,6 @@ def save_all(folder: Path, dtype: torch.dtype = torch.float32, **values: Any) ->
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     edit_json(folder / "tokenizer_config.json", lambda v: v.update(padding_side="left"))
-
-
-def loaded(folder: Path) -> Any:
-    load: Any = GPT2LMHeadModel.from_pretrained
-    model, info = load(folder, dtype=torch.float32, output_loading_info=True)
-    assert not any(info.values())
-    return model
-
-
-def assert_same(before: Path, after: Path) -> None:
-    """transformers loads the same weights, configuration, settings and tokenizer from both."""
-    a, b = loaded(before), loaded(after)
-    theirs = dict(b.state_dict())
-    for name, tensor in a.state_dict().items():
-        assert torch.equal(tensor.view(torch.int32), theirs[name].view(torch.int32)), name
-    said, again = a.config.to_dict(), b.config.to_dict()
-    assert {n: v for n, v in said.items() if n not in MAY_CHANGE} == {
-        n: v for n, v in again.items() if n not in MAY_CHANGE
-    }
-    assert a.generation_config.to_dict() == b.generation_config.to_dict()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -15,6 +15,7 @@ from gpt.hf.tokenizer_reader import from_hf
 from gpt.tokenizer.tokenizer import Tokenizer
 
 SHAPE: dict[str, Any] = {"n_positions": 16, "n_embd": 16, "n_layer": 3, "n_head": 2}
+MAY_CHANGE = {"dtype", "architectures", "transformers_version", "_name_or_path"}  # by an export
 TALE = (
     "The king's men said: 'we'll go, we've 12 horses' — naïve, 漢字 and 🙂🙂.\n\n\tThey'd gone.  "
 )
@@ -70,3 +71,23 @@ def exported(model: Path, folder: Path) -> Path:
         config = export_model(model, new)
         export_tokenizer(model, new, config.block_size)
     return folder
+
+
+def loaded(folder: Path) -> Any:
+    load: Any = GPT2LMHeadModel.from_pretrained
+    model, info = load(folder, dtype=torch.float32, output_loading_info=True)
+    assert not any(info.values())
+    return model
+
+
+def assert_same(before: Path, after: Path) -> None:
+    """transformers loads the same weights, configuration, settings and tokenizer from both."""
+    a, b = loaded(before), loaded(after)
+    theirs = dict(b.state_dict())
+    for name, tensor in a.state_dict().items():
+        assert torch.equal(tensor.view(torch.int32), theirs[name].view(torch.int32)), name
+    said, again = a.config.to_dict(), b.config.to_dict()
+    assert {n: v for n, v in said.items() if n not in MAY_CHANGE} == {
+        n: v for n, v in again.items() if n not in MAY_CHANGE
+    }
+    assert a.generation_config.to_dict() == b.generation_config.to_dict()

@@ -20,7 +20,13 @@ from tests.robustness.cases import (
 )
 from tests.robustness.stock import copy_of
 
-HF_JSON = ("config.json", "tokenizer.json", "model.safetensors.index.json")
+HF_JSON = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors.index.json",
+)
 HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
