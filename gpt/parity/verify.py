@@ -8,9 +8,10 @@ from pathlib import Path
 from gpt.parity.battery import tokenizer_checks
 from gpt.parity.check import FILES, FP32, FP64, Check, Finding, Skipped, first_failure
 from gpt.parity.expected import Expected
-from gpt.parity.exported import export_files, file_checks, meant_by
+from gpt.parity.exported import export_files, file_checks
 from gpt.parity.inputs import Inputs, InputSizes
 from gpt.parity.links import behaviour, computation, learning, round_trip, structure
+from gpt.parity.meant_files import meant_by
 from gpt.parity.mutants.exported import try_file_mutants
 from gpt.parity.mutation_testing import Outcome, try_mutants
 from gpt.parity.oracles import NumpyOracle, TransformersOracle

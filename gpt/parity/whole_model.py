@@ -24,9 +24,9 @@ from gpt.parity.check import (
     Finding,
     Skipped,
 )
-from gpt.parity.exported import own_tokenizer
 from gpt.parity.figures import disagreement, divergence
 from gpt.parity.forward_pass import forward
+from gpt.parity.meant_files import own_tokenizer
 from gpt.parity.oracles import (
     TransformersOracle,
     plain_generation,

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from gpt.parity import exported as proof
 from gpt.parity import verify
 from gpt.parity.battery import texts, tokenizer_checks
 from gpt.parity.check import FILES, Check, Skipped, first_failure
-from gpt.parity.exported import export_files, file_checks, meant_by, read_files
+from gpt.parity.exported import export_files, file_checks, read_files
+from gpt.parity.meant_files import meant_by
 from gpt.parity.mutants.edits import EquivalentMutant
 from gpt.parity.mutants.exported import FileMutant, file_mutants, try_file_mutants
 from gpt.parity.oracles import TransformersOracle
@@ -33,6 +34,7 @@ from gpt.weights.source_files import load_source_files
 from stages import verify_logits
 from stages.export_hf import export
 from tests.support.exports import exported, tale_tokenizer
+from tests.support.hf_models import edit_json
 from tests.support.imports import ROOT
 from tests.support.models import PROVENANCE
 from tests.support.parity import verification_of
@@ -288,12 +290,6 @@ def test_the_export_of_a_model_trained_further_says_what_changed(tmp_path: Path)
     outcomes = list(try_file_mutants(read_files(out), meant_by(tuned)))
     assert len(outcomes) >= 40
     assert [outcome.mutant for outcome in outcomes if not outcome.killed] == []
-
-
-def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
 
 
 def test_a_broken_file_says_nothing(byte_pairs: Pair, tmp_path: Path) -> None:

@@ -6,18 +6,16 @@ from gpt.config import GPTConfig
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import save_model
 from stages.export_hf import export
+from tests.support.hf_models import TALE
+from tests.support.hf_models import tale_tokenizer as byte_pairs
 from tests.support.random_models import random_model
-
-TALE = (
-    "The king's men said: 'we'll go, we've 12 horses' — naïve, 漢字 and 🙂🙂.\n\n\tThey'd gone.  "
-)
 
 
 def tale_tokenizer(kind: str) -> Tokenizer:
     """The characters of a short text, or byte pairs learned from it."""
     if kind == "char":
         return Tokenizer.from_characters(TALE)
-    return Tokenizer.train_bpe([TALE * 3], 300)
+    return byte_pairs()
 
 
 def exported(folder: Path, tokenizer: Tokenizer | None, block_size: int = 24) -> tuple[Path, Path]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from gpt.hf.files import CONFIG, GENERATION_CONFIG, MERGES, TOKENIZER, TOKENIZER_CONFIG, VOCAB
 from gpt.parity.check import first_failure
-from gpt.parity.exported import Files, Meant, file_checks
+from gpt.parity.exported import file_checks
+from gpt.parity.meant_files import Files, Meant
 from gpt.parity.mutants.edits import EquivalentMutant
 from gpt.parity.mutation_testing import Outcome
 from gpt.tokenizer.tokenizer import END_OF_TEXT
