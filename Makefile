@@ -13,10 +13,10 @@ export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
-  plan report map lock
+  plan report map lock checkpoints
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install the locked dependencies into .venv
 
@@ -70,7 +70,7 @@ endurance: $(READY) ## 10,000 training steps: memory, open files, speed
 bench: $(READY) ## measure speed in pairs against transformers
 	python -m benchmarks.bench
 
-sample: $(READY) ## let models/trained speak: make sample PROMPT="One day"
+sample: $(READY) ## let models/trained speak: make sample PROMPT="Once upon a time"
 	@python -m tools.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
 
 preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny
@@ -83,6 +83,9 @@ plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE
 	@python -m tools.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \
 	  $(if $(TOKENS_PER_SECOND),--tokens-per-second "$(TOKENS_PER_SECOND)") \
 	  $(if $(PRICE),--price "$(PRICE)") $(if $(MEASURE),--measure) $(ARGS)
+
+checkpoints: $(READY) ## list the runs that have checkpoints, and what they take
+	@python -m tools.checkpoints
 
 report: $(READY) ## one HTML page of all that the pipeline recorded
 	python -m tools.report --out report.html

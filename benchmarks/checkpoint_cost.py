@@ -16,6 +16,7 @@ from gpt.data.dataset import open_dataset
 from gpt.plan.params import load_params
 from gpt.runtime import choose_device, set_determinism
 from gpt.train.initial import initial_model
+from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 
 LIMIT = 0.03
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     disk = Path("checkpoints")  # the one that training uses
     disk.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=disk) as folder:
-        trainer = Trainer(model, params.train, data, Path(folder), {})
+        checkpoints = Checkpoints(Path(folder), {}, params.train)
+        trainer = Trainer(model, params.train, data, checkpoints)
         interval(trainer, save=True)  # warms up
         shares, direct = [], []
         for _ in range(args.pairs):

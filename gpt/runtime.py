@@ -14,7 +14,6 @@ import torch
 from pydantic import ConfigDict
 
 from gpt.common.errors import UserError
-from gpt.common.files import sha256_file
 from gpt.common.params import Section
 from gpt.config import Device, Precision
 
@@ -92,13 +91,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def code_hashes() -> dict[str, str]:
-    """SHA-256 of the source of every module of `gpt` that is loaded."""
-    modules = {name: module for name, module in sys.modules.items() if name.startswith("gpt.")}
-    files = {name: getattr(module, "__file__", None) for name, module in modules.items()}
-    return {name: sha256_file(Path(file)) for name, file in sorted(files.items()) if file}
 
 
 def _processor() -> str:

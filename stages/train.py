@@ -11,15 +11,16 @@ from gpt.data.dataset import open_dataset
 from gpt.runtime import (
     choose_device,
     circumstances,
-    code_hashes,
     machine,
     set_determinism,
     versions,
 )
 from gpt.train.history import write_curves, write_samples
+from gpt.train.identity import run_identity
 from gpt.train.initial import initial_model, origin
 from gpt.train.metrics import speed_metrics, train_metrics
 from gpt.train.params import TrainingParams
+from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 from gpt.weights.model_folder import save_model
 from gpt.weights.source_files import load_source_files
@@ -47,9 +48,11 @@ def train(args: argparse.Namespace) -> None:
         "versions": versions(),
         "machine": machine(device),
     }
-    identity = provenance | {"code": code_hashes()}
-    trainer = Trainer(model.to(device), params.train, data, args.checkpoints, identity)
+    identity = run_identity(params, provenance)
+    checkpoints = Checkpoints(args.checkpoints, identity, params.train)
+    trainer = Trainer(model.to(device), params.train, data, checkpoints)
     trainer.run()
+    provenance |= checkpoints.provenance()
     write_curves(args.plots, trainer.history)
     trainer.history.diagnostics.write(args.diagnostics)
     write_samples(args.samples, trainer.history)

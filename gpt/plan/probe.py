@@ -22,6 +22,7 @@ from gpt.model import GPT
 from gpt.runtime import choose_device, set_determinism
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.params import TrainParams
+from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 
 WARM_UP = 3  # steps that are not timed
@@ -75,7 +76,7 @@ def probe_trainer(config: GPTConfig, train: TrainParams, device: torch.device) -
         config.vocab_size, size=64 * config.block_size, dtype=np.uint32
     )
     data = Dataset(ids, ids, Tokenizer.from_characters("a"))
-    return Trainer(model.to(device), params, data, Path(), {})
+    return Trainer(model.to(device), params, data, Checkpoints(Path(), {}, params))
 
 
 def peak_tensor_bytes(run: Trainer) -> int:

@@ -1,114 +1,97 @@
-"""Checkpoints: atomic, checksummed, free of pickle; a run resumes from the newest valid one.
+"""One checkpoint: atomic, checksummed, free of pickle.
 
 A checkpoint is a folder `step-00000100` with `model.safetensors`, `optimizer.safetensors` and
-`state.json`, which holds the schema version, the SHA-256 of both, and the state itself: the step,
-the identity of the run, and its history.
+`state.json`, which holds the schema version, the SHA-256 of both, and the rest of the state.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gpt.common.errors import UserError
-from gpt.common.files import new_folder, remove, sha256_file, write_json
-from gpt.common.mappings import changed, flat
+from gpt.common.files import new_folder, sha256_file, write_json
 
-SCHEMA = 2
+SCHEMA = 3
 FILES = ("model.safetensors", "optimizer.safetensors")
-KEPT = 2  # the newest one, and one to fall back to
 DAMAGE = (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError)
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A run's state between two steps. `history` is JSON, the tensors are on the CPU."""
+class Resumption:
+    """A step after which a run went on under something else: by key, the old and the new value."""
 
     step: int
-    identity: Mapping[str, Any]
+    changed: dict[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class State:
+    """A run between two steps, but for its tensors; all of it is JSON."""
+
+    step: int
+    identity: Mapping[str, Any]  # what decides the weights
+    recording: Mapping[str, Any]  # the params that decide what is in the history
+    resumed: Sequence[Resumption]
     history: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run between two steps. The tensors are on the CPU."""
+
+    state: State
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint whole or not at all, and drop those that it makes superfluous."""
-    path = folder / f"step-{checkpoint.step:08d}"
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint in the place of the folder `path`, whole or not at all."""
     with new_folder(path) as new:
         for name, tensors in zip(FILES, (checkpoint.model, checkpoint.optimizer), strict=True):
             _save(new / name, tensors)
         state = {
             "schema": SCHEMA,
-            "step": checkpoint.step,
             "sha256": {name: sha256_file(new / name) for name in FILES},
-            "identity": checkpoint.identity,
-            "history": checkpoint.history,
+            **asdict(checkpoint.state),
         }
         write_json(new / "state.json", state | {"state_sha256": _digest(state)})
-    # A later step can only be of another run, or damaged: this run has just come here.
-    later = [old for old in _paths(folder) if old > path]
-    for old in later + _paths(folder)[len(later) + KEPT :]:
-        remove(old)
-    return path
-
-
-def resumable(
-    folder: Path, identity: Mapping[str, Any], said: Callable[[str], None]
-) -> Checkpoint | None:
-    """The newest valid checkpoint, if it is of the run of that identity.
-
-    `said` is told of damaged checkpoints, and why one of another run is not used.
-    """
-    found, damaged = newest_checkpoint(folder)
-    for line in damaged:
-        said(line)
-    if found is None:
-        return None
-    if differing := changed(flat(found.identity), flat(identity)):
-        said(
-            f"the checkpoint of step {found.step} in {folder} is of another run "
-            f"({', '.join(differing[:5])}), starting afresh"
-        )
-        return None
-    return found
-
-
-def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest checkpoint that is whole, and a line for each newer one that is damaged."""
-    damaged: list[str] = []
-    for path in _paths(folder):
-        try:
-            return load_checkpoint(path), damaged
-        except DAMAGE as error:
-            reason = " ".join(str(error).split())
-            damaged.append(f"checkpoint {path} is damaged ({reason}), passed over")
-    return None, damaged
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint. Raises one of DAMAGE if it is not as it was written."""
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    if not isinstance(state, dict) or state.get("schema") != SCHEMA:
-        raise ValueError(f"its schema is not {SCHEMA}")
-    if state.pop("state_sha256", None) != _digest(state):
-        raise ValueError("state.json does not match its checksum")
+    values = _read(path)
     for name in FILES:
-        if sha256_file(path / name) != state["sha256"][name]:
+        if sha256_file(path / name) != values["sha256"][name]:
             raise ValueError(f"{name} does not match its checksum")
-    return Checkpoint(
-        step=state["step"],
-        identity=state["identity"],
-        history=state["history"],
-        model=load_file(path / FILES[0]),
-        optimizer=load_file(path / FILES[1]),
-    )
+    return Checkpoint(_state(values), load_file(path / FILES[0]), load_file(path / FILES[1]))
+
+
+def read_state(path: Path) -> State:
+    """Read a checkpoint without its tensors. Raises one of DAMAGE if it is not as written."""
+    return _state(_read(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+        raise ValueError(f"its schema is not {SCHEMA}")
+    if values.pop("state_sha256", None) != _digest(values):
+        raise ValueError("state.json does not match its checksum")
+    return values
+
+
+def _state(values: Mapping[str, Any]) -> State:
+    rest = {name: value for name, value in values.items() if name not in ("schema", "sha256")}
+    return TypeAdapter(State).validate_python(rest)
 
 
 def tensors_of(
@@ -142,7 +125,10 @@ def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, 
 def restore_optimizers(
     optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Put the state that `optimizer_tensors` gave back into freshly made optimizers."""
+    """Put the state that `optimizer_tensors` gave back into freshly made optimizers.
+
+    Raises ValueError if it is not of as many parameters.
+    """
     for i, optimizer in enumerate(optimizers):
         states: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -150,6 +136,9 @@ def restore_optimizers(
             if int(owner) == i:
                 states.setdefault(int(parameter), {})[key] = tensor
         groups = optimizer.state_dict()["param_groups"]
+        expected = {parameter for group in groups for parameter in group["params"]}
+        if states.keys() != expected:
+            raise ValueError(f"optimizer {i} has {len(expected)} parameters, not {len(states)}")
         optimizer.load_state_dict({"state": states, "param_groups": groups})
 
 
@@ -158,10 +147,6 @@ def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
         save_file(dict(tensors), path)
     except SafetensorError as error:  # it wraps the system's errors
         raise UserError(f"cannot write, {path}, {error}, check space and permissions") from None
-
-
-def _paths(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*"), reverse=True)
 
 
 def _digest(state: Mapping[str, Any]) -> str:

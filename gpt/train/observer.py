@@ -43,6 +43,6 @@ class Observer:
         sampler = Sampler(temperature=0.8, top_k=50, n_ids=tokenizer.vocab_size)
         end = tokenizer.end_of_text
         continuation = Continuation(sampler, params.sample_tokens, params.seed, end)
-        ids = continuation.of(self.model, list(tokenizer.encode(params.sample_prompt)))
+        ids = continuation.of(self.model, tokenizer.encode_prompt(params.sample_prompt))
         self.model.train()
         return params.sample_prompt + tokenizer.decode(ids)

@@ -19,6 +19,7 @@ from gpt.config import LIMITS, Attention, BigramInit, Device, GPTConfig, ModelKi
 from gpt.train.schedule import Schedule, ScheduleKind
 
 Optimizer = Literal["adamw", "muon"]
+ResumeMode = Literal["same", "compatible", "never"]
 
 
 class ModelParams(Section):
@@ -77,6 +78,8 @@ class TrainParams(Section):
     sample_prompt: str
     sample_tokens: Few
     checkpoint_every: Count
+    checkpoints_gb: Positive  # of all runs together
+    resume: ResumeMode
     network_every: Natural  # 0 turns it off
 
     @model_validator(mode="after")

@@ -2,9 +2,7 @@
 that was interrupted goes on exactly as if it had not been."""
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +12,14 @@ from gpt.common.errors import Interrupted, UserError
 from gpt.data.batches import Batches
 from gpt.data.dataset import Dataset
 from gpt.language_model import LanguageModel
-from gpt.train.checkpoint import Checkpoint, restore, resumable, save_checkpoint, tensors_of
+from gpt.train.checkpoint import DAMAGE, restore, tensors_of
 from gpt.train.device_losses import DeviceLosses, Diverged
 from gpt.train.history import History
 from gpt.train.observer import Observer
 from gpt.train.optimizers import make_optimizers, set_lr
 from gpt.train.params import TrainParams
 from gpt.train.progress import Progress, Speed, say
+from gpt.train.resume import Checkpoints
 from gpt.train.signals import stop_signals
 from gpt.train.step import Batch, GradientStep, clip_gradients
 
@@ -33,11 +32,9 @@ class Trainer:
         model: LanguageModel,
         params: TrainParams,
         data: Dataset,
-        checkpoints: Path,
-        identity: Mapping[str, Any],
+        checkpoints: Checkpoints,
     ) -> None:
-        self.model, self.params, self.data = model, params, data
-        self.checkpoints, self.identity = checkpoints, identity
+        self.model, self.params, self.data, self.checkpoints = model, params, data, checkpoints
         self.batches = _batches(model, params, data)
         self.schedule = params.learning_rate()
         self.optimizers = make_optimizers(model, params)
@@ -49,6 +46,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the last step, or raise: Interrupted after a signal, UserError on divergence."""
+        self.checkpoints.check_space(sum(p.numel() for p in self.model.parameters()))
         self.resume()
         if self.step == 0:
             self.observe()
@@ -101,7 +99,7 @@ class Trainer:
             self.history.pending += self.losses.read(self.step)
         except Diverged as error:
             raise UserError(
-                f"{error}, the last good checkpoint stays in {self.checkpoints}, "
+                f"{error}, the last good checkpoint stays in {self.checkpoints.folder}, "
                 "lower train.lr or train.muon_lr"
             ) from None
         self.speed.add(0, time.perf_counter() - started)
@@ -130,16 +128,25 @@ class Trainer:
         """Write a checkpoint of this moment. Raises UserError if the run has diverged."""
         self.read_losses()
         tensors = tensors_of(self.model, self.optimizers)
-        state = Checkpoint(self.step, self.identity, self.history.to_json(), *tensors)
-        return save_checkpoint(self.checkpoints, state)
+        return self.checkpoints.save(self.step, self.history.to_json(), *tensors)
 
     def resume(self) -> None:
-        """Go on from the newest valid checkpoint of this very run, if there is one."""
-        found = resumable(self.checkpoints, self.identity, say)
+        """Go on from the newest valid checkpoint that `train.resume` allows, if there is one.
+
+        Raises UserError if it is of a run that this code cannot go on with.
+        """
+        found = self.checkpoints.find()
         if found is None:
             return
-        restore(found, self.model, self.optimizers)
-        self.step, self.history = found.step, History.from_json(found.history)
+        try:
+            restore(found, self.model, self.optimizers)
+            self.step, self.history = found.state.step, History.from_json(found.state.history)
+        except DAMAGE as error:
+            raise UserError(
+                f"cannot go on from step {found.state.step} of another run "
+                f"({' '.join(str(error).split())[:120]}), {self.checkpoints.root}, "
+                "set train.resume to never"
+            ) from None
         say(f"resuming after step {self.step} of {self.params.steps}")
 
 

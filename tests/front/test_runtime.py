@@ -8,7 +8,7 @@ import torch
 
 from gpt.common.errors import UserError
 from gpt.config import Device
-from gpt.runtime import choose_device, circumstances, code_hashes, machine
+from gpt.runtime import choose_device, circumstances, machine
 
 
 @pytest.fixture
@@ -65,9 +65,3 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
         choose_device(missing)
     with pytest.raises(UserError, match=f"--device is {missing}, not available"):
         choose_device(missing, "--device")
-
-
-def test_the_hashes_are_those_of_the_files() -> None:
-    hashes = code_hashes()
-    assert hashes.keys() >= {"gpt.common.errors", "gpt.common.files", "gpt.runtime"}
-    assert len({*hashes.values()}) == len(hashes)

@@ -91,7 +91,7 @@ class Victim:
 
     def recovered(self) -> list[str]:
         """Run to the end, as `make repro` does, and say what is not as it should be."""
-        newest = max((self.folder / "checkpoints/train").glob("step-*"), default=None)
+        newest = max((self.folder / "checkpoints/train").glob("*/step-*"), default=None)
         run(self.folder, sys.executable, "-m", "tools.mend")
         said = run(self.folder, "dvc", "repro", *self.targets)
         wrong = differences(self.truth, outputs(self.folder))

@@ -18,9 +18,11 @@ from gpt.hf.convert import export_model
 from gpt.hf.tokenizer import write_hf_tokenizer
 from gpt.model import GPT
 from gpt.tokenizer.tokenizer import Tokenizer
-from gpt.train.checkpoint import Checkpoint, save_checkpoint
+from gpt.train.resume import Checkpoints
 from gpt.weights.model_folder import save_model
+from tests.support.training import train_params
 
+RUN = {"run": "a"}  # an identity of training
 SMALL = GPTConfig(vocab_size=300, block_size=4, n_layer=1, n_head=2, n_embd=4)
 TALE = "The king's men said: 'we'll go' — naïve, 漢字 and 🙂🙂.\n\n\tThey'd gone.  <|endoftext|>"
 RAW_TEXTS = [text.encode() for text in ("one", "zwei\n", TALE, "4")]
@@ -69,8 +71,9 @@ def _stock() -> Path:
     write_raw(root / "raw", RAW_TEXTS, {"source": "path"})
     for step in (1, 2):
         weights = {"w": torch.arange(6.0) + step}
-        made_of = Checkpoint(step, {"run": "a"}, {"val": [[0, 0.1]]}, weights, weights)
-        save_checkpoint(root / "checkpoints", made_of)
+        Checkpoints(root / "checkpoints", RUN, train_params()).save(
+            step, {"val": [[0, 0.1]]}, weights, weights
+        )
     model = GPT(SMALL)
     model.initialise(1)
     save_model(root / "model", model, {"a": 1}, bpe())

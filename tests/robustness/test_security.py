@@ -29,12 +29,14 @@ from gpt.hf.tokenizer_reader import from_hf
 from gpt.parity.oracles import TransformersOracle
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
-from gpt.train.checkpoint import newest_checkpoint
+from gpt.train.identity import digest
+from gpt.train.resume import Checkpoints
 from gpt.weights.model_folder import load_model, load_provenance
 from tests.robustness.cases import outcome
-from tests.robustness.stock import copy_of, made, stock, write_tokens
+from tests.robustness.stock import RUN, copy_of, made, stock, write_tokens
 from tests.support.corpora import download_params
 from tests.support.imports import PACKAGES, ROOT
+from tests.support.training import train_params
 
 # Code that could run what a file says
 
@@ -178,7 +180,9 @@ READERS: dict[str, Callable[[Path], object]] = {
     "vocabulary.json": lambda f: Tokenizer.load(f / "vocabulary.json"),
     "metadata.json": lambda f: Metadata.load(f / "metadata.json"),
     **{
-        f"checkpoints/step-00000002/{name}": lambda f: newest_checkpoint(f / "checkpoints")
+        f"checkpoints/{digest(RUN)}/step-00000002/{name}": lambda f: Checkpoints(
+            f / "checkpoints", RUN, train_params()
+        ).find()
         for name in ("model.safetensors", "optimizer.safetensors", "state.json")
     },
     **{f"model/{name}": lambda f: load_model(f / "model") for name in ("config.json",)},

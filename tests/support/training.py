@@ -1,5 +1,6 @@
 """Small seeded training runs, and everything that they leave behind."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gpt.model import GPT
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.params import TrainParams
+from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 from tests.support.imports import ROOT
 
@@ -35,7 +37,12 @@ SMALL: dict[str, Any] = {
 
 
 def train_params(**changes: Any) -> TrainParams:
-    return load_params(ROOT / "params.yaml").train.model_copy(update=SMALL | changes)
+    return _defaults().model_copy(update=SMALL | changes)
+
+
+@cache
+def _defaults() -> TrainParams:
+    return load_params(ROOT / "params.yaml").train
 
 
 def make_model(kind: str, vocab_size: int, dropout: float, params: TrainParams) -> LanguageModel:
@@ -64,7 +71,12 @@ def make(
     params = train_params(**changes)
     model = make_model(model_kind, tokenizer.vocab_size, dropout, params)
     data = Dataset(ids[:tokens], ids[2400:], tokenizer)
-    return kind(model, params, data, folder, identity or {"run": 1})
+    return kind(model, params, data, Checkpoints(folder, identity or {"run": 1}, params))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """All checkpoints of all runs, the furthest last."""
+    return sorted(folder.glob("*/step-*"), key=lambda path: path.name)
 
 
 def state(trainer: Trainer) -> dict[str, Any]:

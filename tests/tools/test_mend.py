@@ -23,7 +23,7 @@ def start_an_experiment(folder: Path) -> "subprocess.Popen[bytes]":
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
-    while not list((folder / "checkpoints" / "train").glob("step-*")):
+    while not list((folder / "checkpoints" / "train").glob("*/step-*")):
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)

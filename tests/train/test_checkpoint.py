@@ -7,72 +7,68 @@ import pytest
 import torch
 
 from gpt.train.checkpoint import (
+    DAMAGE,
     FILES,
     Checkpoint,
-    newest_checkpoint,
+    Resumption,
+    State,
+    load_checkpoint,
     optimizer_tensors,
+    read_state,
     restore_optimizers,
-    save_checkpoint,
+    write_checkpoint,
 )
 
+STATE = State(
+    step=7,
+    identity={"run": "a"},
+    recording={"log_every": 3},
+    resumed=[Resumption(2, {"machine.threads": (1, 2)})],
+    history={"val": [[0, 0.1]]},
+)
+CHECKPOINT = Checkpoint(STATE, {"w": torch.arange(6.0).view(2, 3)}, {"0.0.m": torch.ones(3)})
 
-def checkpoint(step: int) -> Checkpoint:
-    weights = {"w": torch.arange(6.0).view(2, 3) + step}
-    return Checkpoint(step, {"run": "a"}, {"val": [[0, 0.1]]}, weights, {"0.0.m": torch.ones(3)})
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The folder of a checkpoint."""
+    write_checkpoint(tmp_path / "step-00000007", CHECKPOINT)
+    return tmp_path / "step-00000007"
 
 
-def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, checkpoint(7))
-    found, damaged = newest_checkpoint(tmp_path)
-    assert damaged == []
-    assert found is not None
-    assert (found.step, found.identity, found.history) == (7, {"run": "a"}, {"val": [[0, 0.1]]})
-    assert torch.equal(found.model["w"], checkpoint(7).model["w"])
+def test_it_comes_back_as_it_was(path: Path) -> None:
+    found = load_checkpoint(path)
+    assert found.state == read_state(path) == STATE
+    assert torch.equal(found.model["w"], CHECKPOINT.model["w"])
     assert torch.equal(found.optimizer["0.0.m"], torch.ones(3))
-
-
-def test_two_are_kept_and_those_of_a_later_step_go(tmp_path: Path) -> None:
-    for step in (900, 10, 20, 30):  # 900 is of an earlier run
-        save_checkpoint(tmp_path, checkpoint(step))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000020", "step-00000030"]
-
-
-def test_nothing_there(tmp_path: Path) -> None:
-    assert newest_checkpoint(tmp_path / "none") == (None, [])
 
 
 @pytest.mark.parametrize("name", [*FILES, "state.json"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "flipped", "foreign"])
-def test_a_damaged_one_is_passed_over_and_named(tmp_path: Path, name: str, damage: str) -> None:
-    save_checkpoint(tmp_path, checkpoint(1))
-    path = save_checkpoint(tmp_path, checkpoint(2)) / name
-    data = bytearray(path.read_bytes())
+def test_a_damaged_one_is_not_read(path: Path, name: str, damage: str) -> None:
+    data = bytearray((path / name).read_bytes())
     if damage == "missing":
-        path.unlink()
+        (path / name).unlink()
     elif damage == "foreign":
-        path.write_bytes(b'{"schema": 1}' if name == "state.json" else bytes(data[::-1]))
+        (path / name).write_bytes(b'{"schema": 1}' if name == "state.json" else bytes(data[::-1]))
     else:
         flipped = bytearray(data)
         flipped[len(data) // 2] ^= 1
         kinds = {"empty": bytearray(), "truncated": data[:-2], "flipped": flipped}
-        path.write_bytes(kinds[damage])
-    found, damaged = newest_checkpoint(tmp_path)
-    assert found is not None
-    assert found.step == 1
-    assert len(damaged) == 1
-    assert "step-00000002 is damaged" in damaged[0]
-    assert "\n" not in damaged[0]
+        (path / name).write_bytes(kinds[damage])
+    with pytest.raises(DAMAGE):
+        load_checkpoint(path)
 
 
-def test_every_bit_of_the_state_counts(tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path, checkpoint(1)) / "state.json"
-    data = path.read_bytes()
+def test_every_bit_of_the_state_counts(path: Path) -> None:
+    data = (path / "state.json").read_bytes()
     for position in range(0, len(data), 7):
         flipped = bytearray(data)
         flipped[position] ^= 1
-        same = _same_json(data, bytes(flipped))
-        path.write_bytes(bytes(flipped))
-        assert same or newest_checkpoint(tmp_path)[0] is None, position
+        if not _same_json(data, bytes(flipped)):
+            (path / "state.json").write_bytes(bytes(flipped))
+            with pytest.raises(DAMAGE):
+                read_state(path)
 
 
 def _same_json(a: bytes, b: bytes) -> bool:
@@ -82,12 +78,11 @@ def _same_json(a: bytes, b: bytes) -> bool:
         return False
 
 
-def test_another_schema_is_not_read(tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path, checkpoint(1)) / "state.json"
-    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3'))
-    found, damaged = newest_checkpoint(tmp_path)
-    assert found is None
-    assert "its schema is not 2" in damaged[0]
+def test_another_schema_is_not_read(path: Path) -> None:
+    state = path / "state.json"
+    state.write_text(state.read_text().replace('"schema": 3', '"schema": 4'))
+    with pytest.raises(ValueError, match="its schema is not 3"):
+        read_state(path)
 
 
 @pytest.mark.parametrize("kind", ["AdamW", "Muon"])

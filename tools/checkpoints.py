@@ -1,0 +1,53 @@
+"""List the runs that have checkpoints: python -m tools.checkpoints
+
+A run's folder may be removed when the run is no longer wanted; nothing else removes it.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from gpt.common.errors import run_stage
+from gpt.common.mappings import changed, flat
+from gpt.common.params import load_sections
+from gpt.train.identity import asked_for
+from gpt.train.params import TrainingParams
+from gpt.train.resume import bytes_in, newest_states
+
+SHOWN = 3  # params of each run that are others than in params.yaml
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a line for each run. Raises UserError if params.yaml is not valid."""
+    args = parse_args(arguments)
+    lines = list(table(args.checkpoints, load_sections(args.params, TrainingParams)))
+    print("\n".join(lines) if lines else f"no checkpoints in {args.checkpoints}")
+
+
+def table(root: Path, params: TrainingParams) -> Iterator[str]:
+    """A line for each run's folder: its newest step, its size, its age, what it was asked for."""
+    asked = flat(asked_for(params))
+    for folder, state in newest_states(root):
+        saved = datetime.fromtimestamp(folder.stat().st_mtime).isoformat(" ", "minutes")
+        size = f"{bytes_in(folder) / 1e6:,.1f} MB"
+        if state is None:
+            yield f"{folder}  no whole checkpoint  {size}  {saved}"
+            continue
+        theirs = flat(state.identity["params"])
+        differing = changed(theirs, asked)
+        more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+        unlike = ", ".join(f"{key} {theirs.get(key)}" for key in differing[:SHOWN]) + more
+        steps = f"step {state.step} of {theirs['train.steps']}"
+        yield f"{folder}  {steps}  {size}  {saved}  {unlike or 'as in params.yaml'}"
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.checkpoints", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints/train"))
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    run_stage(main)
