@@ -13,6 +13,7 @@ from torch import Tensor
 from gpt.config import count_parameters
 from gpt.generate import Continuation, Sampler
 from gpt.hf.files import TOKENIZER_CONFIG
+from gpt.hf.validation import quiet_transformers
 from gpt.parity.check import (
     BEHAVIOUR,
     BF16_ARGMAX_RATIO,
@@ -30,7 +31,6 @@ from gpt.parity.forward_pass import forward
 from gpt.parity.oracles import (
     TransformersOracle,
     plain_generation,
-    quiet_transformers,
     their_tokenizer,
 )
 from gpt.parity.subject import Subject
