@@ -5,22 +5,19 @@ A lenient reader accepts more than transformers does: what it refuses cannot be 
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from gpt.common.errors import UserError
 
-T = TypeVar("T")
-
 
 def check_config(values: Mapping[str, Any], path: Path) -> None:
     """Raise UserError with transformers' own reason if it builds no GPT-2 from a config.json."""
-
-    def build() -> None:
+    with refusal("the configuration", path), quiet_transformers():
         from transformers import GPT2Config, GPT2LMHeadModel
 
         config: Any = GPT2Config.from_dict(dict(values))
@@ -29,18 +26,13 @@ def check_config(values: Mapping[str, Any], path: Path) -> None:
         with torch.device("meta"):
             GPT2LMHeadModel(config)
 
-    _ask(build, path)
-
 
 def check_generation_config(values: Mapping[str, Any], path: Path) -> None:
     """Raise UserError with transformers' own reason if it refuses a generation_config.json."""
-
-    def build() -> None:
+    with refusal("the generation settings", path), quiet_transformers():
         from transformers import GenerationConfig
 
         GenerationConfig.from_dict(dict(values))
-
-    _ask(build, path)
 
 
 def loaded_tokenizer(folder: Path, path: Path) -> dict[str, Any]:
@@ -48,16 +40,28 @@ def loaded_tokenizer(folder: Path, path: Path) -> dict[str, Any]:
 
     Raises UserError, naming `path`, if it makes none.
     """
-
-    def load() -> dict[str, Any]:
+    with refusal("the tokenizer", path), quiet_transformers():
         from transformers import AutoTokenizer
 
         options = {"local_files_only": True, "trust_remote_code": False}
         made: Any = AutoTokenizer.from_pretrained(folder, **options)
         value: dict[str, Any] = json.loads(made.backend_tokenizer.to_str())
-        return value
+    return value
 
-    return _ask(load, path)
+
+@contextmanager
+def refusal(what: str, path: Path) -> Iterator[None]:
+    """Any exception of transformers' as a UserError of one line: a file can be wrong in any way."""
+    try:
+        yield
+    except (MemoryError, UserError):
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise UserError(
+            f"transformers refuses {what} ({reason}), {path}, mend or replace the file"
+        ) from None
 
 
 @contextmanager
@@ -76,17 +80,3 @@ def quiet_transformers() -> Iterator[None]:
         switch.set_verbosity(verbosity)
         if bars:
             switch.enable_progress_bar()
-
-
-def _ask(action: Callable[[], T], path: Path) -> T:
-    try:
-        with quiet_transformers():
-            return action()
-    except MemoryError:
-        raise
-    except Exception as error:  # a file can go wrong in every way that transformers' code can
-        text = " ".join(str(error).split())[:200]
-        reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        raise UserError(
-            f"transformers refuses it ({reason}), {path}, mend or replace the file"
-        ) from None

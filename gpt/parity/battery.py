@@ -9,8 +9,9 @@ from typing import Any
 
 from gpt.common.errors import UserError
 from gpt.hf.files import TOKENIZER, VOCAB
+from gpt.hf.validation import quiet_transformers
 from gpt.parity.check import FILES, Check, Finding, Skipped
-from gpt.parity.oracles import quiet_transformers, their_tokenizer
+from gpt.parity.oracles import their_tokenizer
 from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
 SHOWN = 40  # characters of a text that a check names

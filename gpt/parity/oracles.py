@@ -4,8 +4,6 @@ Both read a folder that transformers can load. Shapes: B batch, T time.
 """
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpt.common.errors import UserError
 from gpt.common.files import read_json
 from gpt.config import GPTConfig
 from gpt.hf.checkpoint import open_checkpoint
 from gpt.hf.config import read_hf_config
 from gpt.hf.files import CONFIG
 from gpt.hf.names import full_names, match_names, name_table
+from gpt.hf.validation import quiet_transformers, refusal
 from gpt.parity import reference
 from gpt.parity.figures import mean_loss
 from gpt.parity.forward_pass import ForwardPass
@@ -163,23 +161,6 @@ class NumpyOracle:
         return ForwardPass(stream, torch.from_numpy(np.stack(logits)))
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """transformers without its progress bars and log messages."""
-    from transformers.utils import logging
-
-    switch: Any = logging  # without type hints
-    verbosity, bars = switch.get_verbosity(), switch.is_progress_bar_enabled()
-    switch.set_verbosity_error()
-    switch.disable_progress_bar()
-    try:
-        yield
-    finally:
-        switch.set_verbosity(verbosity)
-        if bars:
-            switch.enable_progress_bar()
-
-
 def their_config(path: Path) -> Any:
     """GPT2Config of a config.json, but for what a forward pass returns, which the oracle decides.
 
@@ -212,18 +193,6 @@ def their_tokenizer(folder: Path) -> Any:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(folder)
-
-
-@contextmanager
-def refusal(what: str, path: Path) -> Iterator[None]:
-    """Any exception of transformers' as a UserError of one line: a file can be wrong in any way."""
-    try:
-        yield
-    except (MemoryError, UserError):
-        raise
-    except Exception as error:
-        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
-        raise UserError(f"transformers refuses {what} ({reason}), {path}, mend it") from None
 
 
 def _turned(tensor: Tensor, transpose: bool) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from gpt.config import count_parameters
 from gpt.generate import Continuation, Sampler
 from gpt.hf.files import TOKENIZER_CONFIG
+from gpt.hf.validation import quiet_transformers
 from gpt.parity.check import (
     BEHAVIOUR,
     BF16_ARGMAX_RATIO,
@@ -30,7 +31,6 @@ from gpt.parity.meant_files import own_tokenizer
 from gpt.parity.oracles import (
     TransformersOracle,
     plain_generation,
-    quiet_transformers,
     their_tokenizer,
 )
 from gpt.parity.subject import Subject
@@ -96,7 +96,8 @@ def text_pipeline(
         yield Skipped(ROUND_TRIP, "texts of transformers' pipeline", f"{whose} has no tokenizer")
         return
     model, end = subject.model(torch.float32), tokenizer.end_of_text
-    opening = Continuation(Sampler(0.0), OPENING_TOKENS, 0, end).of(model, []) or [0]
+    greedy = Sampler(0.0, n_ids=tokenizer.vocab_size)
+    opening = Continuation(greedy, OPENING_TOKENS, 0, end).of(model, []) or [0]
     prompt = fitting_prompt(tokenizer, opening, subject.config.block_size - new_tokens)
     if not (prompt and new_tokens):
         why = "the context has no room for a prompt and a token after it"
@@ -104,18 +105,24 @@ def text_pipeline(
         return
     begun = own_tokenizer(folder) is not None  # ours begins prompts with the end of text
     ids = [*[end] * begun, *tokenizer.encode(prompt)]
-    ours = Continuation(Sampler(0.0), new_tokens, 0, end).of(model, ids)
+    ours = Continuation(greedy, new_tokens, 0, end).of(model, ids)
+    padding = list(range(tokenizer.vocab_size, subject.config.vocab_size))
     with quiet_transformers():
         import transformers
 
         their_model, theirs = oracle.model(torch.float32), their_tokenizer(oracle.folder)
         write = transformers.pipeline("text-generation", model=their_model, tokenizer=theirs)
         plain = plain_generation(
-            max_new_tokens=new_tokens, do_sample=False, eos_token_id=end, pad_token_id=end
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+            suppress_tokens=padding or None,
         )
         options = {} if begun else {"add_special_tokens": False}
         written = write(prompt, generation_config=plain, return_full_text=False, **options)
-    differ = int(tokenizer.decode(ours) != written[0]["generated_text"])
+    text = tokenizer.decode_bytes(ours).decode(errors="replace")  # special tokens left out
+    differ = int(text != written[0]["generated_text"])
     yield Check(ROUND_TRIP, "texts of transformers' pipeline that differ", differ, 0)
 
 

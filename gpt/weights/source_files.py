@@ -4,13 +4,11 @@ Configuration, generation settings and tokenizer say more than our own files do.
 model, also while it is trained further, so that an export says all of it again.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from gpt.common.errors import UserError
-from gpt.common.files import read_json, write_text
+from gpt.common.files import read_checked_json, write_checked_json
 
 SOURCE_FILES = "huggingface.json"
 FORMAT = 1
@@ -18,8 +16,7 @@ FORMAT = 1
 
 def write_source_files(folder: Path, files: Mapping[str, str]) -> None:
     """Write the texts of some files, by their names, into a model folder."""
-    value = {"format": FORMAT, "sha256": _digest(files), "files": dict(files)}
-    write_text(folder / SOURCE_FILES, json.dumps(value, indent=1) + "\n")
+    write_checked_json(folder / SOURCE_FILES, {"format": FORMAT, "files": dict(files)})
 
 
 def load_source_files(folder: Path) -> dict[str, str]:
@@ -30,14 +27,10 @@ def load_source_files(folder: Path) -> dict[str, str]:
     path = folder / SOURCE_FILES
     if not path.is_file():
         return {}
-    value = read_json(path)
+    value = read_checked_json(path, "import the model again")
     files = value.get("files")
-    if not isinstance(files, dict) or not all(isinstance(text, str) for text in files.values()):
-        raise UserError(f"it names no files, {path}, import the model again")
-    if value != {"format": FORMAT, "sha256": _digest(files), "files": files}:
-        raise UserError(f"its checksum or format is not as written, {path}, import the model again")
+    if value.get("format") != FORMAT or not isinstance(files, dict):
+        raise UserError(f"not of format {FORMAT}, {path}, import the model again")
+    if not all(isinstance(text, str) for text in files.values()):
+        raise UserError(f"a file in it is not text, {path}, import the model again")
     return files
-
-
-def _digest(files: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

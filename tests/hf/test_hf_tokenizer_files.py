@@ -140,7 +140,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], ...]] = {
     "tokenizer_config.json.do_lower_case is True": (of(of_version_5, do_lower_case=True),),
     "tokenizer_config.json.auto_map is {": (of(of_version_5, auto_map={"AutoTokenizer": 1}),),
     "tokenizer_config.json.init_inputs is [1]": (of(of_version_5, init_inputs=[1]),),
-    "transformers refuses it (TypeError": (of(of_version_5, bos_token={"a": 1}),),
+    "transformers refuses the tokenizer (TypeError": (of(of_version_5, bos_token={"a": 1}),),
     "added_tokens 'king'.special is False": (
         of_version_4,
         write("added_tokens.json", json.dumps({"king": END + 1})),
@@ -153,7 +153,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], ...]] = {
         of_version_4,
         write("vocab.json", '{"a": 0, "a": 1}'),
     ),
-    "transformers refuses it (Exception": (
+    "transformers refuses the tokenizer (Exception": (
         of_version_4,
         write("merges.txt", "#version: 0.2\nh e l l o\n"),
     ),

@@ -183,15 +183,15 @@ SINGLE: dict[str, tuple[Damage, str]] = {
     "broken config": (lambda f: (f / "config.json").write_text("{,}"), "not valid JSON"),
     "a config that transformers refuses": (
         lambda f: edit_json(f / "config.json", lambda v: v.update(layer_norm_epsilon=1)),
-        "transformers refuses it .*expected float, got int",
+        "transformers refuses the configuration .*expected float, got int",
     ),
     "dropouts that no model can have": (
         lambda f: edit_json(f / "config.json", lambda v: v.update(resid_pdrop=2.0)),
-        "transformers refuses it .*dropout probability",
+        "transformers refuses the configuration .*dropout probability",
     ),
     "a dtype that PyTorch lacks": (
         lambda f: edit_json(f / "config.json", lambda v: v.update(dtype="auto")),
-        "transformers refuses it .*has no attribute 'auto'",
+        "transformers refuses the configuration .*has no attribute 'auto'",
     ),
     "labels without end": (
         lambda f: edit_json(f / "config.json", lambda v: v.update(num_labels=10**9)),
@@ -199,7 +199,7 @@ SINGLE: dict[str, tuple[Damage, str]] = {
     ),
     "generation settings that transformers refuses": (
         lambda f: (f / "generation_config.json").write_text('{"num_return_sequences": 3}'),
-        "transformers refuses it .*num_return_sequences",
+        "transformers refuses the generation settings .*num_return_sequences",
     ),
     "broken generation settings": (
         lambda f: (f / "generation_config.json").write_text("{,}"),

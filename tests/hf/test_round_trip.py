@@ -9,6 +9,7 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig, GPT2Config
 
 from gpt.common.errors import UserError
+from gpt.parity.results import failures
 from gpt.weights.model_folder import load_config, load_tokenizer
 from gpt.weights.source_files import SOURCE_FILES, load_source_files
 from tests.support.hf_models import (
@@ -23,6 +24,7 @@ from tests.support.hf_models import (
     save_pair,
     tale_tokenizer,
 )
+from tests.support.parity import verification_of
 
 END = tale_tokenizer().end_of_text
 WORDY: dict[str, Any] = {
@@ -153,3 +155,23 @@ def test_a_damaged_copy_of_the_sources_files_is_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UserError, match=SOURCE_FILES):
             exported(model, tmp_path / "again")
+
+
+def test_a_padded_model_is_verified(tmp_path: Path) -> None:
+    """`[PAD]` added, the embedding resized to a round number, its padding likelier than all."""
+    tokenizer = gpt2_tokenizer(tmp_path / "theirs")
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(tmp_path / "theirs")
+    model: Any = random_hf_model(vocab_size=END + 1, n_positions=40, tie_word_embeddings=False)
+    model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64)
+    with torch.no_grad():
+        model.lm_head.weight[END + 1 :].normal_(0, 5, generator=torch.Generator().manual_seed(1))
+    model.save_pretrained(tmp_path / "theirs")
+    assert model.config.vocab_size == 320
+    ours = imported(tmp_path / "theirs", tmp_path / "ours")
+    own = load_tokenizer(ours)
+    assert own is not None
+    assert (own.vocab_size, own.further_special) == (END + 2, ("[PAD]",))
+    found = verification_of(ours, tmp_path / "theirs")
+    assert all(check.passed for check in found.checks), failures(found)
+    assert_same(tmp_path / "theirs", exported(ours, tmp_path / "again"))
