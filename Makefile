@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
-  plan report map lock
+  plan report scrub map lock sbom
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE
 
 report: $(READY) ## one HTML page of all that the pipeline recorded
 	python -m tools.report --out report.html
+
+scrub: $(READY) ## read every byte that DVC keeps, and mend what rotted
+	@python -m tools.scrub
 
 map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md
 	python -m tools.map
