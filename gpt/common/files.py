@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 
-CHUNK = 1 << 20
+AGAIN = f"{SCRUB}, or get the file again"
 
 
 def sha256_file(path: Path) -> str:
@@ -54,9 +54,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"missing file, {path}, check the path") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"not valid JSON, {path}, {error}") from None
+        raise UserError(f"not valid JSON, {path}, {error}, {AGAIN}") from None
     if not isinstance(value, dict):
-        raise UserError(f"not a JSON object, {path}, get the file again")
+        raise UserError(f"not a JSON object, {path}, {AGAIN}")
     return value
 
 

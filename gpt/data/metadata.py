@@ -5,14 +5,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 from gpt.common.files import write_json
 from gpt.common.params import Count, Seed, reason, shown
 from gpt.data.fields import Sha256, Source, Split, ValFraction
 from gpt.tokenizer.tokenizer import Kind
 
 METADATA = "metadata.json"
-AGAIN = "run the tokenize stage again"
 
 
 class _Strict(BaseModel):
@@ -71,7 +70,7 @@ class Metadata(_Strict):
         except FileNotFoundError:
             raise UserError(f"no tokens, {path}, run the tokenize stage") from None
         except ValidationError as error:
-            raise UserError(f"{_explain(error.errors()[0], path)}, {AGAIN}") from None
+            raise UserError(f"{_explain(error.errors()[0], path)}, {SCRUB}") from None
 
 
 def _explain(error: ErrorDetails, path: Path) -> str:

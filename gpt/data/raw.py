@@ -18,7 +18,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 from gpt.common.files import new_folder, sha256_file, write_json
 from gpt.data.fields import Source
 
@@ -156,4 +156,4 @@ def _n_bytes(spans: NDArray[np.int64]) -> int:
 
 
 def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"damaged raw text, {path}, {reason}, run the download stage again")
+    return UserError(f"damaged raw text, {path}, {reason}, {SCRUB}")
