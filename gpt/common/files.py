@@ -23,8 +23,8 @@ def sha256_file(path: Path) -> str:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    make_folder(path.parent)
+    temporary = _hidden(path, "partial")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -82,21 +82,34 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Raises UserError if another process is filling it now.
     """
-    temporary = _temporary(path)
+    temporary, old = _hidden(path, "partial"), _hidden(path, "old.partial")
     with only_here(temporary):
         for left in temporary.iterdir():  # by a process that was killed
             remove(left)
+        _put_back(old, path)
         try:
             yield temporary
             for file in temporary.rglob("*"):
                 sync(file)
             sync(temporary)
-            remove(path)
+            # Aside in one piece: half of an old folder must never be taken for a whole one.
+            if os.path.lexists(path):
+                path.replace(old)
             temporary.replace(path)
         except BaseException:
+            _put_back(old, path)
             remove(temporary)
             raise
     sync_folder(path.parent)
+    remove(old)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Bring back what was put aside, unless something else has taken its place."""
+    if os.path.lexists(path):
+        remove(old)
+    elif os.path.lexists(old):
+        old.replace(path)
 
 
 @contextmanager
@@ -106,7 +119,8 @@ def only_here(folder: Path) -> Iterator[None]:
     The lock lies on the folder itself and goes with the process, however that ends. Raises
     UserError if another process has the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
     if sys.platform == "win32":  # it opens no folders
         yield
         return
@@ -117,6 +131,14 @@ def only_here(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are not there, and force them onto the disk."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -155,6 +177,6 @@ def _lock(descriptor: int, folder: Path) -> bool:
     return folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
 
 
-def _temporary(path: Path) -> Path:
-    # Beside the target, so that the rename never crosses a file system; .gitignore knows the name.
-    return path.with_name(f".{path.name}.partial")
+def _hidden(path: Path, ending: str) -> Path:
+    # Beside the target, so that no rename crosses a file system; .gitignore knows `partial`.
+    return path.with_name(f".{path.name}.{ending}")
