@@ -99,3 +99,10 @@ lock: ## write requirements.txt anew from pyproject.toml
 	.lock/bin/python -m pip install --quiet '.[dev]'
 	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' > requirements.txt
 	rm -rf .lock build *.egg-info
+
+sbom: ## list the locked dependencies in sbom.cdx.json (CycloneDX)
+	rm -rf .sbom && $(PYTHON) -m venv .sbom
+	.sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	PYTHONWARNINGS=ignore .sbom/bin/python -m cyclonedx_py requirements --pyproject pyproject.toml \
+	  --output-reproducible --output-file sbom.cdx.json requirements.txt
+	rm -rf .sbom

@@ -50,7 +50,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises UserError naming the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        value = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"missing file, {path}, check the path") from None
     except (ValueError, RecursionError) as error:
@@ -58,6 +58,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"not a JSON object, {path}, {AGAIN}")
     return value
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON. Raises ValueError, on a key that is there twice too, or RecursionError."""
+    return json.loads(text, object_pairs_hook=_unique_keys)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Our tokenizers as Hugging Face's, and the way back."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import tokenizers
 
 from gpt.common.errors import UserError
-from gpt.common.files import write_json, write_text
+from gpt.common.files import parse_json, write_json, write_text
 from gpt.hf.files import MERGES, TOKENIZER, TOKENIZER_CONFIG, VOCAB
 from gpt.tokenizer.alphabet import CHAR_OF_BYTE, spelled_bytes
 from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
@@ -100,7 +99,7 @@ def _spelling(token: bytes) -> str:
 
 
 def _read_tokenizer(path: Path) -> Tokenizer:
-    value = json.loads(path.read_text(encoding="utf-8"))
+    value = parse_json(path.read_text(encoding="utf-8"))
     model = value["model"]
     if model["type"] != "BPE":
         raise ValueError(f"its model is {model['type']}, not BPE")
@@ -125,7 +124,7 @@ def _check_rules(rules: Mapping[str, Any] | None) -> None:
 
 
 def _read_pair(path: Path) -> Tokenizer:
-    vocabulary = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary = parse_json(path.read_text(encoding="utf-8"))
     lines = (path.parent / MERGES).read_text(encoding="utf-8").split("\n")
     merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
     _check_reachable(vocabulary, merges)

@@ -62,6 +62,17 @@ def copy_of(name: str, folder: Path) -> None:
     shutil.copytree(stock(name), folder)
 
 
+def copy_pair(folder: Path) -> None:
+    """A whole folder whose tokenizer is in the two files that GPT-2 was published with."""
+    copy_of("exported", folder)
+    path = folder / "tokenizer.json"
+    model = json.loads(path.read_text())["model"]
+    path.unlink()
+    end = {"<|endoftext|>": bpe().end_of_text}
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"] | end))
+    (folder / "merges.txt").write_text("\n".join(map(" ".join, model["merges"])))
+
+
 @cache
 def _stock() -> Path:
     root = Path(tempfile.mkdtemp())
