@@ -134,12 +134,15 @@ class Scrub:
         self.repo = repo
         self.cache: HashFileDB = repo.cache.local
         self.remote = open_remote(repo)
+        self.trusted: set[str] = set()  # outputs that DVC takes for those that it recorded
         self.dropped: set[str] = set()  # damaged objects of the cache
         self.dropped_records: list[Path] = []  # damaged records of runs
         self.left: list[str] = []  # what could not be mended, and what to do
 
     def run(self) -> list[str]:
         """Read, drop, mend and say so. Returns what could not be mended."""
+        outs = [out for out in self.repo.index.outs if out.hash_info]
+        self.trusted = {out.fs_path for out in outs if is_recorded(out)}
         self.repo.state.hashes.clear()  # of files by size and mtime: from here on DVC reads
         self.drop_damaged()
         names = [stage.addressing for stage in plan_repro(self.repo.index.graph)]
@@ -189,17 +192,20 @@ class Scrub:
 
     def replace(self, stage: Stage, broken: Sequence[Output]) -> None:
         """Check broken outputs out, or run the stage again where the cache cannot give them."""
-        names = ", ".join(map(str, broken))
-        if stage.changed_stage() or stage.changed_deps():  # they may be of a newer run
-            self.left.append(f"{names}: {stage.name} has other inputs than recorded, make repro")
-            return
+        # Where inputs changed, outputs may be those of a newer run, unless DVC saw no change.
+        newer = stage.changed_stage() or stage.changed_deps()
         for out in broken:
-            if out.use_cache and not out.changed_cache():
+            known = out.fs_path in self.trusted or not newer
+            if known and out.use_cache and not out.changed_cache():
                 out.remove()
                 out.checkout(force=True)
                 print(f"{out}: checked out again")
-        if again := [out for out in broken if not is_recorded(out)]:
-            self.rerun(stage.addressing, {str(out): out.hash_info for out in again})
+        again = {str(out): out.hash_info for out in broken if not is_recorded(out)}
+        if again and newer:
+            names = ", ".join(again)
+            self.left.append(f"{names}: {stage.name} has other inputs than recorded, make repro")
+        elif again:
+            self.rerun(stage.addressing, again)
 
     def rerun(self, name: str, recorded: Mapping[str, HashInfo]) -> None:
         """Make outputs again; they should come out as recorded."""

@@ -188,6 +188,20 @@ def test_nothing_is_made_from_other_inputs_than_recorded(copy: Path) -> None:
     assert TOKENS.read_bytes() == before
 
 
+def test_rot_is_told_from_a_newer_run(copy: Path) -> None:
+    alone(TOKENS)
+    before = TOKENS.read_bytes()
+    write_param(copy, "tokenize", seed=2)
+    flip(TOKENS)
+    main([])
+    assert TOKENS.read_bytes() == before
+    TOKENS.unlink()
+    TOKENS.write_bytes(before + b"of a newer run")
+    with pytest.raises(UserError, match="data/tokens: tokenize has other inputs than recorded, m"):
+        main([])
+    assert TOKENS.read_bytes() == before + b"of a newer run"
+
+
 def test_a_stage_that_gives_other_bytes_is_said(copy: Path) -> None:
     lock = copy / "dvc.lock"
     lock.write_text(lock.read_text().replace(md5_of("data/tokens"), "0" * 32 + ".dir"))
