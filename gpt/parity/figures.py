@@ -44,9 +44,22 @@ def highest(values: Iterable[float]) -> float:
     return math.nan if any(map(math.isnan, found)) else max(found)
 
 
-def disagreement(ours: Tensor, theirs: Tensor) -> float:
-    """The share of positions whose likeliest token differs, logits (B, T, V)."""
-    return float((ours.argmax(-1) != theirs.argmax(-1)).double().mean())
+def disagreement(ours: Tensor, theirs: Tensor, rounding: float) -> float:
+    """The share of positions whose likeliest token differs, logits (B, T, V).
+
+    Where theirs score both tokens alike, within `rounding` of the largest logit, neither is wrong.
+    """
+    chosen = theirs.gather(-1, ours.argmax(-1, keepdim=True)).squeeze(-1)
+    behind = theirs.amax(-1) - chosen
+    return float((behind > rounding * float(theirs.abs().max())).double().mean())
+
+
+def has_ties(logits: Tensor, rounding: float) -> bool:
+    """Whether rounding decides which token is the likeliest at any position, logits (B, T, V)."""
+    if logits.size(-1) < 2:
+        return False
+    best = logits.topk(2).values
+    return bool((best[..., 0] - best[..., 1] <= rounding * float(logits.abs().max())).any())
 
 
 def divergence(reference: Tensor, other: Tensor) -> float:
@@ -58,24 +71,27 @@ def divergence(reference: Tensor, other: Tensor) -> float:
     return float(F.kl_div(q, p, reduction="none", log_target=True).sum(-1).median())
 
 
-def mean_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of each token of `ids` (B, T) given those before it.
+def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of `targets` (B, T) under the first T of the logits (B, >=T, V).
 
     In the logits' own precision, where `gpt.loss` and transformers go through float32.
     """
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    return F.cross_entropy(logits[:, : targets.size(1)].flatten(0, 1), targets.flatten())
 
 
-def gradient_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+def gradient_difference(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], least: float = NO_GRADIENT
+) -> float:
     """The largest difference within a tensor, over that tensor's largest gradient, of all tensors.
 
     Theirs may have more tensors: biases that we lack. A tensor that has next to no gradient at all
-    (that of a layer that saw one token, say) is measured by the model's largest.
+    (that of a layer that saw one token, say) is measured by a share of the model's largest,
+    `least`.
     """
     if not ours.keys() <= theirs.keys():
         return math.inf
     largest = max(float(gradient.abs().max()) for gradient in theirs.values())
-    floor = max(NO_GRADIENT * largest, TINY)
+    floor = max(least * largest, TINY)
     return highest(
         largest_difference(gradient, theirs[name]) / max(float(theirs[name].abs().max()), floor)
         for name, gradient in ours.items()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gpt.common.files import read_json
 from gpt.config import GPTConfig
+from gpt.generate import Sampler
 from gpt.hf.checkpoint import open_checkpoint
 from gpt.hf.config import read_hf_config
 from gpt.hf.files import CONFIG
@@ -21,7 +22,7 @@ from gpt.hf.names import full_names, match_names, name_table
 from gpt.hf.validation import quiet_transformers, refusal
 from gpt.parity import reference
 from gpt.parity.figures import mean_loss
-from gpt.parity.forward_pass import ForwardPass
+from gpt.parity.forward_pass import ForwardPass, TrainingPass
 
 Kernel = Literal["sdpa", "eager"]
 KERNELS: tuple[Kernel, ...] = ("sdpa", "eager")
@@ -66,10 +67,11 @@ class TransformersOracle:
             self._model = None
             gc.collect()  # its modules refer to each other in cycles
 
-    @torch.inference_mode()
     def forward(self, ids: Tensor, dtype: torch.dtype, kernel: Kernel) -> ForwardPass:
         """The forward pass on `ids` (B, T)."""
-        output = self.model(dtype, kernel)(ids, output_hidden_states=True, use_cache=False)
+        model = self.model(dtype, kernel)
+        with torch.inference_mode():
+            output = model(ids, output_hidden_states=True, use_cache=False)
         return ForwardPass(list(output.hidden_states), output.logits)
 
     @cached_property
@@ -95,17 +97,41 @@ class TransformersOracle:
         with torch.inference_mode(), quiet_transformers():
             return float(model(ids, labels=ids, use_cache=False).loss)
 
-    def gradients(self, ids: Tensor) -> dict[str, Tensor]:
-        """Gradients of the loss in float64, under our names and in our layout."""
-        model = self.model(torch.float64)
+    def gradients(self, ids: Tensor, targets: Tensor, kernel: Kernel = "sdpa") -> dict[str, Tensor]:
+        """Gradients in float64 of the loss of `targets` (B, <=T) after `ids` (B, T).
+
+        Under our names and in our layout.
+        """
         # transformers' own loss would go through float32, whatever the model's precision.
-        torch.autograd.backward(mean_loss(model(ids, use_cache=False).logits, ids))
+        logits = self.model(torch.float64, kernel)(ids, use_cache=False).logits
+        return self._backward(mean_loss(logits, targets))
+
+    def training_pass(
+        self, text: Tensor, kernel: Kernel, dropout: float, seed: int
+    ) -> TrainingPass:
+        """Each token of `text` (B, T + 1) after those before it, in training mode, in float64.
+
+        With `dropout` in all its places, drawn from `seed`.
+        """
+        model = self.model(torch.float64, kernel).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = dropout
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            logits = model(text[:, :-1], use_cache=False).logits
+        model.eval()
+        return TrainingPass(logits.detach(), self._backward(mean_loss(logits, text[:, 1:])))
+
+    def _backward(self, loss: Tensor) -> dict[str, Tensor]:
+        torch.autograd.backward(loss)
+        model = self.model(torch.float64)
         theirs = dict(model.named_parameters())
         gradients = {
             ours: _turned(theirs[name].grad, transpose)
             for ours, (name, transpose) in name_table(self.config).items()
         }
-        self.release()
+        model.zero_grad()
         return gradients
 
     def parameter(self, ours: str) -> Tensor:
@@ -162,21 +188,38 @@ class NumpyOracle:
 
 
 def their_config(path: Path) -> Any:
-    """GPT2Config of a config.json, but for what a forward pass returns, which the oracle decides.
+    """GPT2Config of a config.json, but for what the oracle decides: its kernel, what it returns.
 
     Raises UserError where transformers refuses it, or the model that it describes.
     """
-    values = read_json(path) | {
+    plain: dict[str, Any] = {
         "return_dict": True,
         "output_attentions": False,
         "output_hidden_states": False,
+        "attn_implementation": None,
+        "_attn_implementation": None,
     }
+    values = read_json(path) | plain
     with refusal("the configuration", path), quiet_transformers(), torch.device("meta"):
         from transformers import GPT2Config, GPT2LMHeadModel
 
         config = GPT2Config.from_dict(values)
         GPT2LMHeadModel(config)
     return config
+
+
+def their_probabilities(logits: Tensor, sampler: Sampler) -> Tensor:
+    """The distribution (B, V) that transformers draws from, with the settings of `sampler`."""
+    from transformers.generation import logits_process as theirs
+
+    warpers: Any = theirs  # without type hints
+    scores = warpers.TemperatureLogitsWarper(sampler.temperature)(None, logits)
+    if sampler.top_k:
+        scores = warpers.TopKLogitsWarper(sampler.top_k)(None, scores)
+    if sampler.top_p < 1:
+        scores = warpers.TopPLogitsWarper(sampler.top_p)(None, scores)
+    probabilities: Tensor = scores.softmax(-1)
+    return probabilities
 
 
 def plain_generation(**options: Any) -> Any:

@@ -49,9 +49,9 @@ class ReferenceDistance:
         largest = self.largest["ours_fp64"]
         yield Check(COMPUTATION, "logits, fp64, against NumPy", largest, FP64.relative)
         for precision in (FP32, FP64):
-            label, rounding = precision.label, torch.finfo(precision.dtype).eps * self.size
+            label, rounding = precision.label, 4 * torch.finfo(precision.dtype).eps * self.size
             nearer = min(self.rms(f"{kernel}_{label}") for kernel in KERNELS)
-            # Nearer than the rounding of the logits themselves is chance.
+            # Nearer than a few roundings of the logits themselves is chance.
             ratio = self.rms(f"ours_{label}") / max(nearer, rounding, TINY)
             name = f"distance from NumPy over transformers', {label}"
             yield Check(COMPUTATION, name, ratio, DISTANCE_RATIO)

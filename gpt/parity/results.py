@@ -13,7 +13,10 @@ from gpt.parity.mutation_testing import Outcome
 from gpt.parity.verify import Verification
 
 CHECK_COLUMNS = ("link", "check", "input", "figure", "limit", "passed", "skipped")
-MUTANT_COLUMNS = ("mutant", "killed", "link", "check", "input", "figure", "limit", "magnitude")
+MUTANT_COLUMNS = (
+    *("mutant", "killed", "equivalent"),
+    *("link", "check", "input", "figure", "limit", "magnitude"),
+)
 
 
 def check_line(check: Finding) -> str:
@@ -29,7 +32,7 @@ def mutant_line(outcome: Outcome) -> str:
     """One line of the table of mutants: the check that killed it, and how far past its limit."""
     check = outcome.check
     if check is None:
-        return f"SURVIVED {outcome.mutant}"
+        return f"{'same    ' if outcome.equivalent else 'SURVIVED'} {outcome.mutant}"
     size = f"{number(check.magnitude)} times its limit" if check.limit else number(check.figure)
     return f"killed   {outcome.mutant:48} {check.link:15} {check.name}: {size}"
 
@@ -46,14 +49,18 @@ def summary_line(verification: Verification) -> str:
     passed = sum(check.passed for check in checks)
     killed = sum(outcome.killed for outcome in outcomes)
     skipped = f", {len(verification.skipped)} skipped" if verification.skipped else ""
-    mutants = f"{killed} of {len(outcomes)} mutants killed" if outcomes else "mutants not tried"
+    equivalent = sum(outcome.equivalent for outcome in outcomes)
+    mutants = f"{killed} of {len(outcomes) - equivalent} mutants killed"
+    mutants += f", {equivalent} equivalent to the model" if equivalent else ""
+    if not outcomes:
+        mutants = "mutants not tried"
     return f"{passed} of {len(checks)} checks passed{skipped}, {mutants}"
 
 
 def failures(verification: Verification) -> list[str]:
     """The checks that failed and the mutants that survived."""
     failed = [f"check '{check.name}' failed" for check in verification.checks if not check.passed]
-    survivors = [outcome.mutant for outcome in verification.outcomes if not outcome.killed]
+    survivors = [outcome.mutant for outcome in verification.outcomes if outcome.survived]
     return [*failed, *(f"mutant '{name}' survived" for name in survivors)]
 
 
@@ -78,11 +85,11 @@ def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
         "max_rel_logit_diff_fp64": worst(checks, "logits, fp64, against"),
         "argmax_agreement": 1 - worst(checks, "likeliest token, fp32"),
         "loss_rel_diff": worst(checks, "loss"),
-        "grad_max_rel_diff": worst(checks, "gradients"),
+        "grad_max_rel_diff": worst(checks, "gradients, fp64"),
         "adamw_step_max_diff": worst(checks, "weights after"),
-        "greedy_tokens_equal": tokens - worst(checks, "greedy tokens") if tokens else 0,
+        "greedy_tokens_equal": tokens - worst(checks, "greedy tokens"),
         "greedy_tokens_total": tokens,
-        "sampled_tokens_equal": tokens - worst(checks, "sampled tokens") if tokens else 0,
+        "sampled_tokens_equal": tokens - worst(checks, "sampled tokens"),
         "cache_rel_diff": worst(checks, "logits with the cache"),
         "tensors_changed_by_round_trip": worst(checks, "exported tensors"),
         **{f"names_{key}": counts[key] for key in ("mapped", "transposed", "tied", "buffers")},
@@ -90,8 +97,10 @@ def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
         "checks_total": len(checks),
         "checks_passed": sum(check.passed for check in checks),
         "checks_skipped": len(verification.skipped),
-        "mutations_total": len(outcomes),
+        # Those that can be detected: an equivalent one is the model itself.
+        "mutations_total": sum(not outcome.equivalent for outcome in outcomes),
         "mutations_detected": sum(outcome.killed for outcome in outcomes),
+        "mutations_equivalent": sum(outcome.equivalent for outcome in outcomes),
     }
     return {key: value if math.isfinite(value) else -1 for key, value in values.items()}
 
@@ -130,9 +139,9 @@ def mutant_row(outcome: Outcome) -> tuple[Any, ...]:
     """A mutant's row in mutants.tsv."""
     check = outcome.check
     if check is None:
-        return (outcome.mutant, False, "", "", "", "", "", "")
+        return (outcome.mutant, False, outcome.equivalent, *[""] * 6)
     found = (check.link, check.name, check.where, check.figure, check.limit, check.magnitude)
-    return (outcome.mutant, True, *found)
+    return (outcome.mutant, True, False, *found)
 
 
 def digits(error: float) -> float:

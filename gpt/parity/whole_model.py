@@ -19,6 +19,7 @@ from gpt.parity.check import (
     BF16_ARGMAX_RATIO,
     BF16_KL_RATIO,
     COMPUTATION,
+    FP64,
     ROUND_TRIP,
     STRUCTURE,
     Check,
@@ -71,7 +72,8 @@ def bfloat16(subject: Subject, oracle: TransformersOracle, ids: Tensor) -> Itera
     theirs = oracle.forward(ids, torch.bfloat16, "sdpa").logits
     ratio = divergence(reference, ours) / max(divergence(reference, theirs), NO_DIVERGENCE)
     yield Check(COMPUTATION, "divergence over transformers', bf16", ratio, BF16_KL_RATIO)
-    ratio = disagreement(ours, reference) / max(disagreement(theirs, reference), FEW / positions)
+    others = [disagreement(logits, reference, FP64.relative) for logits in (ours, theirs)]
+    ratio = others[0] / max(others[1], FEW / positions)
     yield Check(COMPUTATION, "other likeliest tokens, bf16, same", ratio, BF16_ARGMAX_RATIO)
 
 

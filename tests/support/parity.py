@@ -10,7 +10,7 @@ from gpt.parity.params import VerifyParams
 from gpt.parity.reduced_model import reduced_model
 from gpt.parity.subject import Subject, load_subject
 from gpt.parity.verify import Verification, all_checks, verify
-from tests.support.models import seeded
+from tests.support.models import Edit, seeded
 
 
 def verification_of(model: Path, source: Path) -> Verification:
@@ -31,9 +31,9 @@ def findings_of(model: Path, source: Path) -> Verification:
     return found
 
 
-def reduced_seeded(folder: Path) -> tuple[Subject, Expected]:
+def reduced_seeded(folder: Path, edit: Edit | None = None) -> tuple[Subject, Expected]:
     """A seeded model's reduced model and the oracle's results, in `folder`."""
-    model, source = seeded(folder)
+    model, source = seeded(folder, edit=edit)
     subject = load_subject(model)
     inputs = InputSizes((1, 8), batch_size=2, prompts=2, new_tokens=4).draw(subject.config, seed=1)
     return reduced_model(subject, TransformersOracle(source), inputs, folder)
