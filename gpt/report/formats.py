@@ -37,3 +37,16 @@ def size(value: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def percent(value: float) -> str:
+    """A share in percent, to a tenth."""
+    return f"{value:.1%}"
+
+
+def power(value: int) -> str:
+    """A power of ten as on an axis: 100, 1k, 10M."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value // size}{unit}"
+    return str(value)
