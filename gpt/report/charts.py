@@ -59,8 +59,8 @@ DIAGNOSTICS = {  # by table
     "updates": Diagnostic(
         "ratio",
         "Update against weight",
-        "Change of the weights in one step, relative to the weights, on a logarithmic axis. Biases "
-        "begin at zero, so their first change is all that they are.",
+        "Change of the weights in one step, relative to the weights, on a logarithmic axis. What "
+        "begins at zero, as biases do, is at 1 after its first step.",
         "update / weight",
         "part",
         log=True,
@@ -93,12 +93,13 @@ def baselines(rows: Sequence[Row], floor: float | None) -> Spec:
     """A dot for each loss, by its distance above the floor on a logarithmic axis."""
     shown = [row for row in rows if float(row["gap"]) > 0]
     gaps = [float(row["gap"]) for row in shown]
-    low = min(gaps) / 1.6
+    room = max(max(gaps) / min(gaps), 10.0)  # in proportion: a label has its place on a phone too
+    low, high = min(gaps) / room**0.1, max(gaps) * room**0.45
     named = [row | {"name": f"{row['who']}|{row['label']}", "low": low} for row in shown]
     title = "nats per token above the entropy" if floor else "nats per token"
-    scale = alt.Scale(type="log", domain=[low, max(gaps) * 4], nice=False)
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
     lines = alt.Axis(labelExpr=TWO_LINES, labelLimit=200, labelOffset=-6)
-    x = alt.X("gap:Q", title=title, scale=scale, axis=log_axis(1, 2, 5))
+    x = alt.X("gap:Q", title=title, scale=scale, axis=log_axis(1, 3))
     left = alt.X("low:Q", title=title, scale=scale)
     base = alt.Chart(values(named)).encode(
         y=alt.Y("name:N", sort=None, title=None, axis=lines),
@@ -116,11 +117,11 @@ def baselines(rows: Sequence[Row], floor: float | None) -> Spec:
 
 def loss_curves(training: Sequence[Row], validation: Sequence[Row], floor: float | None) -> Spec:
     """Training loss as a line, validation as points, and the floor, on a logarithmic axis."""
-    lowest = min(float(row["loss"]) for row in training) if training else 1.0
-    lowest = min([lowest, *(float(row["val_loss"]) for row in validation), floor or lowest])
+    losses = [float(row["loss"]) for row in training]
+    lowest = min([*losses, *(float(row["val_loss"]) for row in validation), floor or losses[0]])
     log = alt.Scale(type="log", nice=False, domainMin=lowest / 1.1)
     x = alt.X("step:Q", title="step", axis=alt.Axis(format=",d"))
-    y = alt.Y("value:Q", title="nats per token", scale=log, axis=log_axis(1, 1.5, *range(2, 10)))
+    y = alt.Y("value:Q", title="nats per token", scale=log, axis=log_axis(1, 1.5, 2, 3, 4, 6, 8))
     color = alt.Color("series:N", legend=None, scale=alt.Scale(domain=["training", "validation"]))
     tips = ["series:N", "step:Q", alt.Tooltip("value:Q", format=".4f")]
     lines = alt.Chart(values([pick(row, "loss", "training") for row in training])).mark_line()
@@ -132,7 +133,7 @@ def loss_curves(training: Sequence[Row], validation: Sequence[Row], floor: float
     if floor:
         rule = alt.Chart(values([{"value": floor}])).mark_rule(strokeDash=[5, 4], strokeWidth=1.5)
         layers.append(rule.encode(y=y, tooltip=[tips[2]]))
-    end = f", to {validation[-1]['val_loss']:.3f} on the validation split" if validation else ""
+    end = f", to {validation[-1]['val_loss']:.3f} on the validation split"
     entropy = f"; the entropy is {floor:.3f}" if floor else ""
     return finish(alt.layer(*layers), f"Loss by step{end}{entropy}", 280)
 
@@ -236,10 +237,10 @@ def over(rows: Sequence[Row], how: Diagnostic) -> Spec:
     x = next(iter(rows[0]))
     shown = [row for row in rows if not how.log or float(row[how.column]) > 0]
     axis = alt.Axis(format=",d") if x == "step" else integers(rows, x)
-    scale = alt.Scale(type="log") if how.log else alt.Scale(zero=True)
-    if how.full:
-        scale = alt.Scale(domain=[0, 1])
-    ticks = alt.Axis(tickCount=5, format="~g" if how.log else "~r")
+    scale = alt.Scale(domain=[0, 1]) if how.full else alt.Scale(zero=True)
+    ticks = alt.Axis(tickCount=5, format="~r")
+    if how.log:
+        scale, ticks = alt.Scale(type="log", nice=False), log_axis(1, 3)
     mark = alt.Chart(values(shown)).mark_line(point={"size": 26} if len(rows) < 100 else False)
     encoded = mark.encode(
         alt.X(f"{x}:Q", title=x, axis=axis),
@@ -247,10 +248,18 @@ def over(rows: Sequence[Row], how: Diagnostic) -> Spec:
         tooltip=[*([f"{how.part}:N"] if how.part else []), f"{x}:Q", number_tip(how.column)],
     )
     if how.part:
-        # Few names get a colour each, many a shade by their order.
-        kind = "O" if len({row[how.part] for row in rows}) > CATEGORIES else "N"
-        encoded = encoded.encode(color=alt.Color(f"{how.part}:{kind}", sort=None, title=None))
+        encoded = encoded.encode(color=part_color(how.part, [str(row[how.part]) for row in rows]))
     return finish(encoded, how.title, HEIGHT)
+
+
+def part_color(field: str, names: Iterable[str]) -> alt.Color:
+    """A colour for each of few names; for many a shade by their order, some of them named."""
+    known = list(dict.fromkeys(names))
+    if len(known) <= CATEGORIES:
+        return alt.Color(f"{field}:N", sort=None, title=None)
+    every = math.ceil(len(known) / CATEGORIES)
+    legend = alt.Legend(values=known[::every])
+    return alt.Color(f"{field}:O", sort=None, title=None, legend=legend)
 
 
 def plain(value: Cell) -> str:
@@ -285,9 +294,10 @@ def powers(rows: Sequence[Row], name: str) -> list[int]:
 
 
 def log_axis(*digits: float) -> alt.Axis:
-    """Round numbers on a logarithmic axis of losses: these times the powers of ten."""
-    numbers = [digit * 10.0**i for i in range(-4, 2) for digit in digits]
-    return alt.Axis(values=numbers, format="~r", labelOverlap="greedy")
+    """Round numbers on a logarithmic axis: these times the powers of ten."""
+    numbers = [digit * 10.0**i for i in range(-9, 3) for digit in digits]
+    short = "datum.value < 0.001 ? format(datum.value, '.0e') : format(datum.value, '~r')"
+    return alt.Axis(values=numbers, labelExpr=short, labelOverlap="greedy")
 
 
 def integers(rows: Sequence[Row], name: str) -> alt.Axis:

@@ -30,6 +30,11 @@ def figure(value: Any) -> str:
     return f"{digits}·10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
+def exact(value: Any) -> str:
+    """A number with the digits that tell it from one near it; text as it is."""
+    return f"{value:.6g}" if isinstance(value, float) else figure(value)
+
+
 def size(value: float) -> str:
     """Bytes in the unit that suits them."""
     for unit in ("B", "kB", "MB"):

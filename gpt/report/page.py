@@ -123,11 +123,11 @@ def learning(
     """The losses along training, and their chart."""
     training = read_table(places.plots / "train" / "training.tsv")
     validation = read_table(places.plots / "train" / "validation.tsv")
-    if training is None or validation is None:
+    if not training or not validation:
         return None
     floor = (evaluation or {}).get("loss_floor")
     specs["loss"] = charts.loss_curves(training, validation, floor)
-    below = bool(training and validation) and validation[-1]["val_loss"] < training[-1]["loss"]
+    below = float(validation[-1]["val_loss"]) < float(training[-1]["loss"])
     return {"validation": validation, "below": below}
 
 
@@ -216,16 +216,17 @@ def rows_of(answer: dict[str, Any] | None) -> list[Row] | None:
     """The rows of DVC's answer to a `diff`, but for what rounding alone has changed."""
     if answer is None:
         return None
-    return [
+    rows: list[Row] = [
         {
             "name": f"{Path(file).stem}.{key}" if file.endswith(".json") else key,
-            "old": formats.figure(change.get("old", "absent")),
-            "new": formats.figure(change.get("new", "absent")),
+            "old": formats.exact(change.get("old", "absent")),
+            "new": formats.exact(change.get("new", "absent")),
         }
         for file, changed in answer.items()
         for key, change in changed.items()
         if not is_rounding(file, change.get("old"), change.get("new"))
     ]
+    return sorted(rows, key=lambda row: str(row["name"]))
 
 
 def is_rounding(file: str, old: Any, new: Any) -> bool:

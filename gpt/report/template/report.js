@@ -16,14 +16,14 @@ function theme(width) {
     axis: {
       ...text, gridColor: color("line"), domainColor: color("line"), tickColor: color("line"),
       titleFontWeight: "normal", labelFontSize: 12, titleFontSize: 12, labelLimit: 150,
-      titlePadding: 8, labelOverlap: true,
+      titlePadding: 8, labelOverlap: true, labelSeparation: 5,
     },
     axisX: { grid: false },
     axisY: { domain: false, ticks: false, labelPadding: 8 },
     legend: {
-      ...text, orient: "top", direction: "horizontal", columns: Math.max(2, Math.floor(width / 120)),
+      ...text, orient: "top", direction: "horizontal", columns: Math.max(2, Math.floor(width / 105)),
       labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 100,
-      symbolLimit: 10, symbolStrokeWidth: 3, symbolOpacity: 1, offset: 8, titleOrient: "left",
+      symbolStrokeWidth: 3, symbolOpacity: 1, offset: 8, titleOrient: "left",
     },
     mark: { color: color("series-1") },
     line: { strokeWidth: 2 },
