@@ -19,6 +19,7 @@ from gpt.eval.samples import prompts_page, variants
 from gpt.plan.params import load_params
 from gpt.report import charts
 from gpt.report.charts import baseline_rows
+from gpt.report.comparison_text import block
 from gpt.report.formats import exact, figure, power, size
 from gpt.report.inputs import Places, read_samples, read_table
 from gpt.report.page import TEMPLATE, is_rounding, render
@@ -250,6 +251,15 @@ def test_a_failed_proof_is_not_called_passed(tmp_path: Path) -> None:
     assert "Parity with Hugging Face failed 2 of 2 mutants of the import killed" in words
     assert "Parity failed : 2 of 2 checks hold" in words
     assert "passed" not in words
+
+
+def test_a_bigram_has_nothing_to_compare(tmp_path: Path) -> None:
+    write_json(tmp_path / "metrics/verify_export.json", {"checks_total": 0, "checks_passed": 0})
+    (tmp_path / "plots/verify_export").mkdir(parents=True)  # as it is then: without tables
+    write_json(tmp_path / "metrics/verify_logits.json", PROOF)
+    words = Outline(render(places(tmp_path))).words
+    assert "Nothing to compare: Hugging Face’s format has no bigram." in words
+    assert "Parity with Hugging Face passed 2 of 2 mutants of the import killed Baselines" in words
 
 
 def test_every_input_has_its_chart(page: Outline) -> None:
@@ -570,8 +580,8 @@ def test_fractions_of_a_proof_are_noise() -> None:
 
 
 def test_the_parts_of_a_comparison() -> None:
-    text = "verdict   cannot tell: x\ncode      gpt/a.py\n          gpt/b.py"
-    assert blocks(text) == {"verdict": "cannot tell: x", "code": "gpt/a.py gpt/b.py"}
+    lines = block("verdict", [("cannot tell: x",)]) + block("code", [("gpt/a.py",), ("gpt/b.py",)])
+    assert blocks("\n".join(lines)) == {"verdict": "cannot tell: x", "code": "gpt/a.py gpt/b.py"}
 
 
 def test_the_command_writes_the_page_or_nothing(project: Path, tmp_path: Path) -> None:
