@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 
+from gpt.common.text import printable
+
 
 class UserError(Exception):
     """An error that a user caused and can mend. The text says WHAT, WHERE, WHAT TO DO."""
@@ -47,8 +49,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _say(message: str, code: int) -> int:
-    """Print one line. What a stranger's file put into it must not steer the terminal."""
-    line = " ".join(message.split())
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
-    print(f"error: {shown}", file=sys.stderr)
+    """Print one line."""
+    print(f"error: {printable(message)}", file=sys.stderr)
     return code
