@@ -18,7 +18,9 @@ from dvc.stage.exceptions import StageCmdFailedError
 from gpt.common.errors import UserError, run_stage
 from gpt.plan.params import load_params
 from gpt.report.project import open_project
-from gpt.report.summary import run_summary, verdicts
+from gpt.parity.summary import tally
+from gpt.report.inputs import read_table
+from gpt.report.summary import run_summary
 from tools import mend, restore
 
 VERIFICATION = ("import_hf", "verify_logits")
@@ -34,7 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         changed = reproduce(repo, VERIFICATION if args.verify else (), args.force)
     if not changed:
         print("nothing has changed since the last run; what it found:")
-    print("\n".join(verdicts(Path(), VERIFICATION[1]) if args.verify else run_summary(Path())))
+    print(verdict(Path("plots/verify")) if args.verify else "\n".join(run_summary(Path())))
+
+
+def verdict(tables: Path) -> str:
+    """What a verification found, from its tables. Raises UserError if one is damaged."""
+    checks = [row for row in read_table(tables / "checks.tsv") or [] if row["figure"] != ""]
+    mutants = read_table(tables / "mutants.tsv") or []
+    found = [(str(row["link"]), bool(row["passed"])) for row in checks]
+    found += [("mutants", bool(row["killed"])) for row in mutants]
+    return f"{'parity':<13}  {tally(found)} ({tables})"
 
 
 def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> bool:
