@@ -70,7 +70,7 @@ endurance: $(READY) ## 10,000 training steps: memory, open files, speed
 bench: $(READY) ## measure speed in pairs against transformers
 	python -m benchmarks.bench
 
-sample: $(READY) ## let models/trained speak: make sample PROMPT="One day"
+sample: $(READY) ## let models/trained speak: make sample PROMPT="Once upon a time"
 	@python -m tools.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
 
 preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny

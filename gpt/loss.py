@@ -83,14 +83,26 @@ def token_losses(
     todo = sorted(windows.cut(ids), key=lambda window: window.stop - window.start)  # less padding
     for i in range(0, len(todo), batch_size):
         batch = todo[i : i + batch_size]
-        inputs = torch.from_numpy(_rows(stream, batch)).to(device)
+        rows = torch.from_numpy(_rows(stream, batch)).to(device)
         with precision(device, dtype):
-            logits = model(inputs[:, :-1])  # (B, T, V)
-        loss = F.cross_entropy(logits.float().transpose(1, 2), inputs[:, 1:], reduction="none")
-        for row, (start, stop, scored) in zip(loss.cpu().numpy(), batch, strict=True):
-            losses[scored:stop] = row[scored - start : stop - start]
+            logits = model(rows[:, :-1])  # (B, T, V)
+        for row, targets, (start, stop, scored) in zip(logits, rows[:, 1:], batch, strict=True):
+            own = slice(scored - start, stop - start)
+            losses[scored:stop] = cross_entropies(row[own], targets[own]).cpu().numpy()
     model.train(training)
     return losses
+
+
+def cross_entropies(logits: Tensor, targets: Tensor) -> Tensor:
+    """The loss (N,) of each of `targets` (N,) under its row of `logits` (N, V), in float32.
+
+    torch.sum adds in pairs, so that rounding does not pile up over a large vocabulary on one side,
+    as it does in F.cross_entropy on a CPU, and most where the vocabulary is not the last dimension.
+    """
+    logits = logits.float()
+    below = logits - logits.amax(dim=1, keepdim=True)
+    total = below.exp().sum(dim=1)  # 1 at least, so no loss is below zero
+    return total.log() - below.gather(1, targets[:, None]).squeeze(1)
 
 
 def _rows(stream: NDArray[np.int64], batch: list[Window]) -> NDArray[np.int64]:

@@ -29,14 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = open_dataset(args.tokens)
     tokenizer, val = data.tokenizer, data.val
     check_vocabulary(tokenizer, args.tokens, args.model)
-    metadata = Metadata.load(args.tokens / METADATA)
+    metadata, provenance = Metadata.load(args.tokens / METADATA), load_provenance(args.model)
     model = load_language_model(args.model).to(device)
     scored = score(model, tokenizer, data.train, val, params)
     metrics = loss_metrics(scored, model.config, params)
     if (floor := floor_loss(metadata, scored.texts, len(val))) is not None:
         check_floor(metrics["val_loss"], floor, args.tokens)
         metrics["loss_floor"] = floor
-    if (initial := untrained_model(load_provenance(args.model), model.config)) is not None:
+    if (initial := untrained_model(provenance, model.config)) is not None:
         losses = model_losses(initial.to(device), tokenizer, val, params)
         metrics["loss_initial"] = float(losses.mean())
     metrics |= sample_metrics(model, tokenizer, params, grammar=metadata.source == "stories")

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         raise UserError(f"{error}, the command line, change one of them") from None
     generator = torch.Generator(device=device).manual_seed(args.seed)
-    prompt = list(tokenizer.encode(args.prompt)) or [tokenizer.end_of_text]
+    prompt = tokenizer.encode_prompt(args.prompt)
     for number in range(args.samples):
         if number:
             print("\n---")

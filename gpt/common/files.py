@@ -13,6 +13,7 @@ from typing import Any
 from gpt.common.errors import UserError
 
 CHUNK = 1 << 20
+CHECKSUM = "values_sha256"  # the last key of a JSON file that carries its own
 
 
 def sha256_file(path: Path) -> str:
@@ -58,6 +59,24 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"not a JSON object, {path}, get the file again")
     return value
+
+
+def write_checked_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON that ends with the checksum of all else in it."""
+    write_json(path, {**value, CHECKSUM: sha256_values(value)})
+
+
+def read_checked_json(path: Path, again: str) -> dict[str, Any]:
+    """Read what `write_checked_json` wrote. Raises UserError, `again` saying how to get another."""
+    value = read_json(path)
+    if value.pop(CHECKSUM, None) != sha256_values(value):
+        raise UserError(f"the values do not match {CHECKSUM}, {path}, {again}")
+    return value
+
+
+def sha256_values(value: Mapping[str, Any]) -> str:
+    """The SHA-256 of JSON values, in whatever order and layout, in hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -22,6 +22,11 @@ class Baseline(NamedTuple):
     words: str
 
 
+PLUS_MINUS = """\
+± is the standard error of measuring this very model, on other validation documents of this kind.
+It does not cover training: another seed or another machine makes another model, whose loss can
+differ by more."""
+
 MODEL = Baseline("val_loss", "model", "this model")
 BASELINES = (
     Baseline("loss_uniform", "uniform", "a uniform guess"),
@@ -39,17 +44,21 @@ def baseline_losses(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def baselines_table(metrics: Mapping[str, float], tokens_per_byte: float) -> str:
-    """The losses as a table to read, beside the model's standard error."""
+    """The losses as a table to read, beside the model's standard error and what it covers.
+
+    An error of 0 is one that nobody knows, as of a single document: it is not shown.
+    """
     floor = metrics.get("loss_floor")
     headers = ["", "nats per token", "perplexity", "bits per byte"]
     headers += [] if floor is None else ["above the floor"]
-    rows = []
+    rows, known = [], metrics["val_loss_se"]
     for name, loss in baseline_losses(metrics):
-        error = f" ± {metrics['val_loss_se']:.4f}" if name == MODEL.name else ""
+        error = f" ± {known:.4f}" if known and name == MODEL.name else ""
         bits = loss * tokens_per_byte / math.log(2)
         row = [name, f"{loss:.4f}{error}", f"{perplexity(loss):.4g}", f"{bits:.4f}"]
         rows.append(row + ([] if floor is None else [f"{loss - floor:.4f}"]))
-    return tabulate(rows, headers, tablefmt="plain", disable_numparse=True)
+    table = tabulate(rows, headers, tablefmt="plain", disable_numparse=True)
+    return f"{table}\n{PLUS_MINUS}" if known else table
 
 
 def perplexity(loss: float) -> float:

@@ -45,9 +45,10 @@ def sample_metrics(
     `grammar`: also the share of them that are whole stories of the built-in corpus.
     """
     texts: list[str] = []
+    begun = tokenizer.encode_prompt("")
     for start in range(0, params.sample_count, params.batch_size):
         count = min(params.batch_size, params.sample_count - start)
-        drawn = continuation(Sampler(), tokenizer, params, start).several(model, [], count)
+        drawn = continuation(Sampler(), tokenizer, params, start).several(model, begun, count)
         texts += map(tokenizer.decode, drawn)
     metrics = {"sample_repetition": repetition(texts), "sample_distinct_2": distinct(texts, 2)}
     if grammar:
@@ -60,7 +61,7 @@ def prompts_page(model: LanguageModel, tokenizer: Tokenizer, params: EvalParams)
     samples = []
     for prompt in params.prompts:
         told = f"after {prompt!r}" if prompt else "from nothing"
-        ids = list(tokenizer.encode(prompt))
+        ids = tokenizer.encode_prompt(prompt)
         for number, (name, sampler) in enumerate(variants(params).items()):
             text = tokenizer.decode(continuation(sampler, tokenizer, params, number).of(model, ids))
             samples.append(Sample(f"{told}, {name}", f"{prompt}{text}", figures(text)))

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from gpt.common.mappings import changed
 from gpt.eval.documents import Documents
+from gpt.report import environments
 from gpt.report.code import changed_code
 from gpt.report.comparison import (
     Difference,
@@ -19,10 +20,11 @@ from gpt.report.comparison import (
     pair,
     seed_variance,
 )
-from gpt.report.runs import DOCUMENTS, PROVENANCE, Run, same_losses
+from gpt.report.runs import DOCUMENTS, Run, same_losses
 
 SHOWN_FILES = 5
 MISSING = "-"  # in place of a value that a revision lacks
+SPREAD = "± beside a metric is the standard deviation over the seeds of a side"
 
 Row = tuple[str, ...]
 Side = Sequence[Run]
@@ -117,7 +119,8 @@ def shown(value: Any) -> str:
 
 def loss_lines(a: Side, b: Side, more_a: Side, more_b: Side) -> list[str]:
     """The difference of the loss with its interval, what else bears on it, and the verdict."""
-    notes = block("note", [(note,) for note in environment_notes([*a, *b])])
+    spread = [SPREAD] if len(a) + len(b) > 2 else []
+    notes = block("note", [(note,) for note in (*environments.notes([*a, *b]), *spread)])
     obstacle = why_not(a, b)
     try:
         if obstacle:
@@ -127,7 +130,7 @@ def loss_lines(a: Side, b: Side, more_a: Side, more_b: Side) -> list[str]:
         return [*notes, *block("verdict", [(f"cannot tell: {error}",)])]
     found = difference(pairs)
     return [
-        *block("loss", [(interval(found, pairs),)]),
+        *block("loss", [(interval(found, pairs),), (coverage(found, a, b),)]),
         *block("seeds", seed_rows(pairs)),
         *notes,
         *block("verdict", [(verdict(found, pairs.unit, a, b),)]),
@@ -175,43 +178,44 @@ def seed_rows(pairs: Pairs) -> list[Row]:
     return rows
 
 
+def coverage(found: Difference, a: Side, b: Side) -> str:
+    """The chance that the interval covers, in words."""
+    if not found.seeds:
+        return "it covers the chance of the documents alone, not of the seed or the machine"
+    if environments.elsewhere(a, b) is None and len(environments.shares(a)) > 1:
+        return "it covers the chance of the documents, of the seed and of the machine"
+    return "it covers the chance of the documents and of the seed, not of the machine"
+
+
 def verdict(found: Difference, unit: str, a: Side, b: Side) -> str:
     """Better, worse or cannot tell, with the reason."""
-    single = len(a) == len(b) == 1
-    same = single and same_losses(a[0], b[0])
-    if a[0].recipe == b[0].recipe:
-        if same:
-            return "cannot tell: params and code are the same, and so is every document's loss"
-        if [run.seeds for run in a] == [run.seeds for run in b]:
-            return "cannot tell: params, code and seed are the same; look at machine and versions"
-        chance = f"{found.value:+.2g} {unit} is what chance alone does"
-        return f"cannot tell: nothing differs but the seed; {chance}"
-    if same:
-        return "cannot tell: every document's loss is the same"
-    covered = "the documents and of the seed" if found.seeds else "the documents alone"
+    if why := no_evidence(found, unit, a, b):
+        return f"cannot tell: {why}"
     if found.low <= 0 <= found.high:
-        return f"cannot tell: the interval contains zero; it covers the chance of {covered}"
+        return "cannot tell: the interval contains zero"
     word = "better" if found.high < 0 else "worse"
     if found.seeds:
-        return f"{word}: by more than the chance of {covered}"
+        return f"{word}: by more than the chance of the documents and of the seed"
     return (
         f"{word} on this text; with one seed each the chance of the seed is not counted: "
         "run a few seeds"
     )
 
 
-def environment_notes(runs: Side) -> list[str]:
-    """The differences between the runs' environments, as far as these are known."""
-    unknown = [run.name for run in runs if run.environment is None]
-    if unknown:
-        return [f"the environment of {', '.join(unknown)} is unknown: no {PROVENANCE}"]
-    first = runs[0].environment or {}
-    differing = []
-    for run in runs[1:]:
-        known = run.environment or {}
-        differing += [f"{k} {first.get(k)} / {known.get(k)}" for k in changed(first, known)]
-    if not differing:
-        return []
-    return [
-        f"the environments differ ({', '.join(dict.fromkeys(differing))}): do not blame the code"
-    ]
+def no_evidence(found: Difference, unit: str, a: Side, b: Side) -> str | None:
+    """The reason why no interval tells whether params or code helped, if there is one."""
+    differing = changed(a[0].recipe, b[0].recipe)
+    if len(a) == len(b) == 1 and same_losses(a[0], b[0]):
+        if differing:
+            return "every document's loss is the same"
+        return "params and code are the same, and so is every document's loss"
+    place = environments.elsewhere(a, b)
+    if differing:
+        rest = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        beside = f"beside {differing[0]}{rest}"
+        return f"{place}, {beside}: run both sides on one machine" if place else None
+    seed = "" if [run.seeds for run in a] == [run.seeds for run in b] else "the seed"
+    reasons = " and ".join(filter(None, (seed, place)))
+    if not reasons:
+        return "params, code, seed and machine are the same, yet training was not"
+    return f"nothing differs but {reasons}; {found.value:+.2g} {unit} is what chance alone does"

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpt.common import samples
 from gpt.common.errors import UserError
-from gpt.common.files import read_json
+from gpt.common.files import read_checked_json, read_json
 
 Cell = float | bool | str
 Row = dict[str, Cell]
@@ -28,6 +28,11 @@ class Places:
 def read_object(path: Path) -> dict[str, Any] | None:
     """A JSON object. Raises UserError if it is damaged."""
     return read_json(path) if path.exists() else None
+
+
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """The provenance of a model. Raises UserError if it is damaged."""
+    return read_checked_json(path, "make the model again") if path.exists() else None
 
 
 def read_table(path: Path) -> list[Row] | None:

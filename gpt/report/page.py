@@ -12,8 +12,16 @@ from markupsafe import Markup
 
 from gpt.common.mappings import flat
 from gpt.common.params import read_yaml
+from gpt.eval.baselines import PLUS_MINUS
 from gpt.report import charts, formats
-from gpt.report.inputs import Places, Row, read_object, read_samples, read_table
+from gpt.report.inputs import (
+    Places,
+    Row,
+    read_object,
+    read_provenance,
+    read_samples,
+    read_table,
+)
 from gpt.report.project import changes_since_commit
 from gpt.report.stages import read_lock, read_stages
 
@@ -63,6 +71,7 @@ def collect(places: Places) -> dict[str, Any]:
         "train": read_object(places.metrics / "train.json"),
         "model": recorded.get("model"),
         "baselines": baselines(evaluation, specs),
+        "plus_minus": PLUS_MINUS,
         "learning": learning(places, evaluation, specs),
         "where": losses_where(places.plots / "eval", specs),
         "samples": read_samples(places.samples / "eval.md"),
@@ -70,7 +79,7 @@ def collect(places: Places) -> dict[str, Any]:
         "parity": {name: parity(places, name, specs) for name in PARITY},
         "diagnostics": diagnostics(places.plots / "diagnostics", specs),
         "stages": read_stages(places.pipeline, changes.status),
-        "provenance": read_object(places.model / "provenance.json"),
+        "provenance": read_provenance(places.model / "provenance.json"),
         "params": flat(read_yaml(places.params)) if places.params.exists() else None,
         "params_diff": differences(changes.params, name_files=False),
         "metrics_diff": differences(changes.metrics, name_files=True),

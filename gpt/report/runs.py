@@ -22,7 +22,10 @@ PROVENANCE = "metrics/train_provenance.json"
 BESIDE = ("_speed.json", "_provenance.json", "_circumstances.json")  # no metrics
 STAGES = ("download", "tokenize", "train", "eval")  # those that lead to the loss
 SECTIONS = (*STAGES, "model")
+# Of the provenance: what can change a result beside the recipe.
+ENVIRONMENT = ("machine", "versions", "resumed")
 RESULTS = ("metrics/", "plots/eval")  # outputs that are compared
+MODELS = "models/"  # what training may start from
 
 
 class Run:
@@ -84,22 +87,28 @@ class Run:
 
     @cached_property
     def environment(self) -> dict[str, Any] | None:
-        """Versions and machine of the training, if they are known. Raises UserError."""
+        """Machine and versions of the training, if they are known. Raises UserError."""
         if self.read(PROVENANCE) is None:
             return None
-        keys = ((key.split(".", 1), value) for key, value in self._json(PROVENANCE).items())
-        return {key[-1]: value for key, value in keys if key[0] in ("versions", "machine")}
+        values = self._json(PROVENANCE).items()
+        return {key: value for key, value in values if key.split(".")[0] in ENVIRONMENT}
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """All that the loss depends on but seeds: params, and the code as dvc.lock has it."""
+        """All that the loss depends on but seeds and machine.
+
+        Params, and as dvc.lock has them the code and the model that training started from.
+        """
         sections = {k: v for k, v in self.params.items() if k.split(".")[0] in SECTIONS}
-        return {k: v for k, v in sections.items() if not is_seed(k)} | self.code
+        deps = self._locked.get("train", {}).get("deps", [])
+        origin = {dep["path"]: dep["md5"] for dep in deps if dep["path"].startswith(MODELS)}
+        return {k: v for k, v in sections.items() if not is_seed(k)} | self.code | origin
 
     @property
     def seeds(self) -> dict[str, Any]:
-        """The seeds that the loss depends on."""
-        return {k: v for k, v in self.params.items() if k.split(".")[0] in SECTIONS and is_seed(k)}
+        """The seeds that the loss depends on; eval's own draws samples and documents alone."""
+        sections = set(SECTIONS) - {"eval"}
+        return {k: v for k, v in self.params.items() if k.split(".")[0] in sections and is_seed(k)}
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -118,7 +127,7 @@ class Run:
 
     def stale(self) -> str | None:
         """A parameter, a file or a folder that is not what the metrics were made with, if any."""
-        for stage in self._locked:
+        for stage in self._locked.values():
             used = flat(stage.get("params", {}).get(PARAMS, {}))
             for key, value in used.items():
                 if self.params.get(key) != value:
@@ -131,7 +140,7 @@ class Run:
 
     def altered(self) -> str | None:
         """A file or folder of results that is not the one that dvc.lock records, if any."""
-        for stage in self._locked:
+        for stage in self._locked.values():
             for out in stage.get("outs", []):
                 if not out["path"].startswith(RESULTS):
                     continue
@@ -143,15 +152,15 @@ class Run:
     @cached_property
     def _locked_code(self) -> list[tuple[str, str]]:
         """Path and MD5 of all code in dvc.lock; stages run apart may name a path with two MD5s."""
-        deps = [dep for stage in self._locked for dep in stage.get("deps", [])]
+        deps = [dep for stage in self._locked.values() for dep in stage.get("deps", [])]
         return [(dep["path"], dep["md5"]) for dep in deps if is_code(dep["path"])]
 
     @cached_property
-    def _locked(self) -> list[dict[str, Any]]:
+    def _locked(self) -> dict[str, dict[str, Any]]:
         """The entries in dvc.lock of the stages that lead to the loss."""
         text = self.read(LOCK)
         stages = parse_yaml(text, self.where(LOCK)).get("stages", {}) if text else {}
-        return [stages[name] for name in STAGES if name in stages]
+        return {name: stages[name] for name in STAGES if name in stages}
 
     def _json(self, path: str) -> dict[str, Any]:
         text = self.read(path) or ""
@@ -179,19 +188,28 @@ def side(repo: Repo, names: str) -> list[Run]:
                 )
             if same_losses(other, run):
                 raise UserError(f"{both} are one and the same run, name each seed once")
+            if other.seeds == run.seeds:
+                raise UserError(
+                    f"{both} have the same seed, on whatever machines, name each seed once"
+                )
     return runs
 
 
 def other_seeds(repo: Repo, run: Run, beside: Sequence[Run]) -> list[Run]:
-    """The runs that differ from `run` in nothing but the seed: of `beside`, and experiments."""
+    """The runs that differ from `run` in nothing but the seed: of `beside`, and experiments.
+
+    One seed on another machine is no other seed, and what dvc.lock does not vouch for is left out.
+    """
     found: list[Run] = []
     for other in (*beside, *(Run(repo, commit) for commit in experiments(repo))):
         if (
             other.recipe == run.recipe
+            and other.environment == run.environment
+            and all(other.seeds != one.seeds for one in (run, *found))
+            and not (other.stale() or other.altered())
             and other.documents
             and run.documents
             and set(other.documents.keys) == set(run.documents.keys)
-            and not any(same_losses(other, one) for one in (run, *found))
         ):
             found.append(other)
     return found

@@ -137,6 +137,13 @@ class Tokenizer:
         ids: list[int] = self.encode_array(text).tolist()
         return ids
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """The ids of the beginning of a text, behind an end of text, as documents are in training.
+
+        A model has never seen a text begin without it. Raises UserError as `encode` does.
+        """
+        return [self.end_of_text, *self.encode(text)]
+
     def encode_array(self, text: str) -> npt.NDArray[np.uint32]:
         """The same as a uint32 array, (T,)."""
         parts = [self.encode_piece(piece) for piece in safe_pieces([text])]

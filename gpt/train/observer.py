@@ -42,6 +42,6 @@ class Observer:
         params, tokenizer = self.params, self.data.tokenizer
         sampler, end = Sampler(temperature=0.8, top_k=50), tokenizer.end_of_text
         continuation = Continuation(sampler, params.sample_tokens, params.seed, end)
-        ids = continuation.of(self.model, list(tokenizer.encode(params.sample_prompt)))
+        ids = continuation.of(self.model, tokenizer.encode_prompt(params.sample_prompt))
         self.model.train()
         return params.sample_prompt + tokenizer.decode(ids)

@@ -1,11 +1,10 @@
 """The model folder: model.safetensors, config.json, provenance.json and, if known, the vocabulary.
 
 Weights are float32 under the names and in the layout of `gpt.model`; a tied head is stored once.
-config.json holds the SHA-256 of the weights' file and, in `config_sha256`, that of all else in it:
-one flipped bit in either file is found.
+config.json holds the SHA-256 of the weights' file and, in `config_sha256`, that of all else in it,
+as provenance.json does: one flipped bit in any of them is found.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
@@ -18,7 +17,15 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from gpt.common.errors import UserError
-from gpt.common.files import new_folder, read_json, sha256_file, write_json
+from gpt.common.files import (
+    new_folder,
+    read_checked_json,
+    read_json,
+    sha256_file,
+    sha256_values,
+    write_checked_json,
+    write_json,
+)
 from gpt.common.params import reason, shown
 from gpt.config import Attention, BigramConfig, GPTConfig, ModelConfig
 from gpt.language_model import Bigram, LanguageModel, new_model
@@ -82,7 +89,7 @@ def write_model(
     digest = write_tensors(folder / WEIGHTS, tensor_shapes(config), tensors, {"format": "pt"})
     values = {"format": FORMAT, "kind": config.kind, **asdict(config), WEIGHTS_SUM: digest}
     write_json(folder / CONFIG, with_checksum(values))
-    write_json(folder / PROVENANCE, provenance)
+    write_checked_json(folder / PROVENANCE, provenance)
     if tokenizer is not None:
         tokenizer.save(folder / VOCABULARY)
 
@@ -165,8 +172,7 @@ def load_config(folder: Path) -> ModelConfig:
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a config.json with their own SHA-256 as the last of them."""
     rest = {name: value for name, value in values.items() if name != CONFIG_SUM}
-    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-    return rest | {CONFIG_SUM: digest}
+    return rest | {CONFIG_SUM: sha256_values(rest)}
 
 
 def load_gpt_config(folder: Path) -> GPTConfig:
@@ -195,7 +201,7 @@ def load_tokenizer(folder: Path) -> Tokenizer | None:
 
 def load_provenance(folder: Path) -> dict[str, Any]:
     """The origin of a model folder's weights, as it was recorded. Raises UserError."""
-    return read_json(folder / PROVENANCE)
+    return read_checked_json(folder / PROVENANCE, "make the model again")
 
 
 def _state(folder: Path) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import pytest
 from gpt.common.errors import UserError
 from gpt.eval.baselines import (
     BASELINES,
+    PLUS_MINUS,
     baseline_losses,
     baselines_table,
     check_floor,
@@ -54,9 +55,19 @@ def test_the_table_for_the_terminal() -> None:
         "bigram   2.0000            7.389         0.7213           1.4000",
         "model    0.7000 ± 0.0123   2.014         0.2525           0.1000",
         "floor    0.6000            1.822         0.2164           0.0000",
+        *PLUS_MINUS.splitlines(),
     ]
     without = {key: value for key, value in METRICS.items() if key != "loss_floor"}
-    assert baselines_table(without, 0.25).split()[-1] == "0.2525"
+    assert baselines_table(without | {"val_loss_se": 0.0}, 0.25).split()[-1] == "0.2525"
+
+
+def test_an_error_that_nobody_knows_is_not_zero() -> None:
+    """Of a single document there is no spread: the file says 0, the table says nothing."""
+    assert "model    0.7000            2.014" in baselines_table(
+        METRICS | {"val_loss_se": 0.0}, 0.25
+    )
+    assert "±" not in baselines_table(METRICS | {"val_loss_se": 0.0}, 0.25)
+    assert "does not cover training" in baselines_table(METRICS, 0.25)
 
 
 def test_perplexity_stays_a_number() -> None:

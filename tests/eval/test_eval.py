@@ -97,7 +97,9 @@ def test_the_same_numbers_everywhere(project: Path, capsys: pytest.CaptureFixtur
     baselines = dict(line.split("\t") for line in lines("baselines.tsv"))
     assert list(baselines) == ["uniform", "unigram", "bigram", "model", "floor"]
     assert baselines["model"] == f"{metrics['val_loss']:.6f}"
-    printed = capsys.readouterr().out.splitlines()[-6:]
+    out = capsys.readouterr().out
+    assert "It does not cover training" in out
+    printed = out.partition("± is the standard error")[0].splitlines()[-6:]
     assert [line.split()[0] for line in printed] == ["nats", *baselines]
     assert f"{metrics['val_loss']:.4f} ± {metrics['val_loss_se']:.4f}" in printed[4]
     assert f"{metrics['perplexity']:.4g}  " in printed[4]

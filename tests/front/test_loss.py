@@ -71,3 +71,19 @@ def test_a_longer_context_helps_and_the_mode_is_put_back(model: GPT) -> None:
     model.eval()
     token_losses(model, ids(40), Windows(36, 16, 8), 4)
     assert not model.training
+
+
+def test_the_loss_over_a_large_vocabulary_is_not_biased() -> None:
+    """The mean loss against float64: rounding must not add up on one side."""
+    size = 50_257
+    large = random_model(GPTConfig(size, block_size=64, n_layer=1, n_head=1, n_embd=16), std=1.0)
+    text = np.random.default_rng(1).integers(size - 1, size=256).astype(np.uint16)
+    windows = Windows(size - 1, 64, 64)
+    losses = token_losses(large, text, windows, 4)
+    inputs = np.concatenate(([size - 1], text[:-1])).astype(np.int64)
+    rows = [torch.from_numpy(inputs[w.start : w.stop]) for w in windows.cut(text)]
+    with torch.inference_mode():
+        logits = torch.cat([large(row[None])[0] for row in rows]).double()
+    exact = F.cross_entropy(logits, torch.from_numpy(text.astype(np.int64)))
+    assert 2 < logits.std() < 8
+    assert losses.mean() == pytest.approx(exact.item(), abs=1e-6)

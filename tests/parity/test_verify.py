@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from gpt.common.errors import UserError
+from gpt.common.files import write_checked_json
 from gpt.generate import Continuation
 from gpt.hf.convert import export_model, import_model
 from gpt.hf.tokenizer import write_hf_tokenizer
@@ -199,7 +200,7 @@ def test_the_published_continuation_is_checked(
     named = tmp_path / "imported"
     assert list(published(subject, named)) == []
     provenance = PROVENANCE | {"name": "openai-community/gpt2"}
-    (named / "provenance.json").write_text(json.dumps(provenance))
+    write_checked_json(named / "provenance.json", provenance)
     (check,) = published(subject, named)
     assert check.link == "behaviour"
     assert check.figure > 0  # these are not the published weights

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from gpt.data.token_file import document_spans, open_tokens
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.weights.model_folder import load_provenance
 from tests.support.project import (
     ENV,
     commit,
@@ -83,7 +84,7 @@ def test_every_output_is_there(done: Path) -> None:
     ]
     for path in (*paths, "samples/train.md", "samples/eval.md"):
         assert (done / path).stat().st_size > 80
-    provenance = json.loads((done / "models/trained/provenance.json").read_text())
+    provenance = load_provenance(done / "models/trained")
     assert set(provenance) == {"params", "data", "versions", "machine"}
     assert json.loads((done / "metrics/train_provenance.json").read_text()) == provenance
     around = json.loads((done / "metrics/train_circumstances.json").read_text())

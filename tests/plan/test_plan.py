@@ -1,6 +1,5 @@
 """Plans, and the command that prints them."""
 
-import json
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpt.common.errors import UserError
+from gpt.common.files import write_checked_json
 from gpt.common.params import read_yaml
 from gpt.common.text import duration, size
 from gpt.config import GPTConfig, count_parameters
@@ -139,7 +139,7 @@ def test_the_last_runs_speed_counts_where_it_was_this_run(
     params = preset("tiny")
     made = {"model": params.model.model_dump(), "train": params.train.model_dump()}
     provenance = {"params": made, "machine": machine(choose_device(params.train.device))}
-    (tmp_path / "provenance.json").write_text(json.dumps(provenance))
+    write_checked_json(tmp_path / "provenance.json", provenance)
     (tmp_path / "speed.json").write_text('{"tokens_per_second": 1024}')
     places = ("--model", str(tmp_path), "--speed", str(tmp_path / "speed.json"))
     assert "1,024 tokens/s (of the run in" in planned("--preset", "tiny", *places)

@@ -1,10 +1,11 @@
 """Did it help? Verdicts of the command in a real git and DVC repository."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from gpt.parts.effect import EFFECT
 params = YAML(typ="safe").load(Path("params.yaml"))
 train = params["train"]
 luck = random.Random(train["seed"])
-common = luck.gauss(0, train["scatter"])
+common = luck.gauss(0, train["scatter"]) + 0.05 * (Path("processor").read_text() == "EPYC")
 words = random.Random(params["download"]["seed"])
 rows, total, tokens = ["document\\tbytes\\ttokens\\tnats"], 0.0, 0
 for _ in range(params["download"]["documents"]):
@@ -40,7 +41,8 @@ Path("plots/eval/documents.tsv").write_text("\\n".join(rows) + "\\n")
 Path("metrics").mkdir(exist_ok=True)
 Path("metrics/eval.json").write_text(json.dumps({"val_loss": total / tokens, "passed": True}))
 Path("metrics/eval_speed.json").write_text(json.dumps({"seconds": luck.random()}))
-known = {"versions": {"torch": Path("torch_version").read_text()}, "machine": {"threads": 1}}
+torch, kind = Path("torch_version").read_text(), Path("processor").read_text()
+known = {"versions": {"torch": torch}, "machine": {"kind": kind, "threads": 1}}
 Path("metrics/train_provenance.json").write_text(json.dumps(known))
 """
 DVC_YAML = """
@@ -48,7 +50,7 @@ stages:
   eval:
     cmd: python toy.py
     params: [download, tokenize, train, eval]
-    deps: [toy.py, gpt/parts, torch_version]
+    deps: [toy.py, gpt/parts, torch_version, processor]
     outs:
       - metrics/train_provenance.json: {cache: false}
       - plots/eval: {cache: false}
@@ -68,11 +70,17 @@ EXPERIMENTS = {  # queued and run together, as README has it
     "good-1": ("train.loss=0.4", "train.seed=11"),
     "good-2": ("train.loss=0.4", "train.seed=12"),
 }
-BRANCHES = {
-    "hardly": ("loss: 0.5", "loss: 0.501"),
-    "chars": ("kind: bpe", "kind: char"),
-    "elsewhere": ("seed: 1, documents", "seed: 2, documents"),
-    "stride": ("stride: 32", "stride: 16"),
+Edit = tuple[str, str, str]
+PROCESSOR: Edit = ("processor", "Xeon", "EPYC")
+BRANCHES: dict[str, tuple[Edit, ...]] = {
+    "hardly": (("params.yaml", "loss: 0.5", "loss: 0.501"),),
+    "chars": (("params.yaml", "kind: bpe", "kind: char"),),
+    "elsewhere": (("params.yaml", "seed: 1, documents", "seed: 2, documents"),),
+    "stride": (("params.yaml", "stride: 32", "stride: 16"),),
+    "older": (("torch_version", "2.13", "2.12"),),
+    "far": (PROCESSOR,),
+    "far-2": (PROCESSOR, ("params.yaml", "seed: 1, loss", "seed: 2, loss")),
+    "far-good": (PROCESSOR, ("params.yaml", "seed: 1, loss: 0.5", "seed: 12, loss: 0.4")),
 }
 
 
@@ -86,6 +94,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "gpt/parts/effect.py": "EFFECT = 0.0\n",
         ".dvcignore": (ROOT / ".dvcignore").read_text(),
         "torch_version": "2.13.0",
+        "processor": "Xeon",
         "dvc.yaml": DVC_YAML,
         "params.yaml": PARAMS,
         ".dvc/config": (ROOT / ".dvc/config").read_text(),
@@ -102,9 +111,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         changes = [part for setting in settings for part in ("-S", setting)]
         run(folder, "dvc", "exp", "run", "-q", "--queue", "-n", name, *changes)
     run(folder, "dvc", "exp", "run", "-q", "--run-all")
-    for name, (old, new) in BRANCHES.items():
-        branch(folder, name, "params.yaml", old, new)
-    branch(folder, "older", "torch_version", "2.13", "2.12")
+    for name, edits in BRANCHES.items():
+        branch(folder, name, edits)
     run(folder, "dvc", "checkout", "-q")  # git brought the metrics of main back, not its model
     return folder
 
@@ -115,10 +123,11 @@ def edit(folder: Path, name: str, old: str, new: str) -> None:
     (folder / name).write_text(text.replace(old, new))
 
 
-def branch(folder: Path, branch: str, name: str, old: str, new: str) -> None:
-    """A branch of main on which a file was changed and the pipeline run."""
+def branch(folder: Path, branch: str, edits: Sequence[Edit]) -> None:
+    """A branch of main on which files were changed and the pipeline run."""
     run(folder, "git", "checkout", "-q", "-b", branch, "main")
-    edit(folder, name, old, new)
+    for name, old, new in edits:
+        edit(folder, name, old, new)
     run(folder, "dvc", "repro", "-q")
     commit(folder)
     run(folder, "git", "checkout", "-q", "main")
@@ -163,6 +172,8 @@ def test_better_and_worse_beyond_the_chance_of_the_seed(toy: Path, compare: Comp
     assert better["metrics"] == ["eval val_loss 2.62495 → 2.52117 -4.0%"]  # no speed, no passed
     assert better["loss"][0].startswith("-0.10")
     assert better["loss"][0].endswith("over 50 texts")
+    covered = "it covers the chance of the documents and of the seed, not of the machine"
+    assert better["loss"][1] == covered
     assert [line.split(" deviation")[0] for line in better["seeds"]] == ["A:", "B:"]
     assert all("over 2 seeds, experiments among them" in line for line in better["seeds"])
     said = "by more than the chance of the documents and of the seed"
@@ -183,15 +194,14 @@ def test_several_seeds_on_each_side(toy: Path, compare: Compare) -> None:
     assert found["params"] == ["train.loss 0.5 → 0.4", "train.seed 1, 2 → 11, 12"]
     assert found["metrics"] == ["eval val_loss 2.62286 ± 0.003 → 2.52245 ± 0.0018 -3.8%"]
     assert all(line.endswith("over 2 seeds") for line in found["seeds"])
+    assert found["note"] == ["± beside a metric is the standard deviation over the seeds of a side"]
     assert found["verdict"][0].startswith("better: ")
 
 
 def test_a_small_difference_is_not_told_from_the_seed(toy: Path, compare: Compare) -> None:
     found = compare(toy, "main", "hardly")
-    assert found["verdict"] == [
-        "cannot tell: the interval contains zero; "
-        "it covers the chance of the documents and of the seed"
-    ]
+    assert found["verdict"] == ["cannot tell: the interval contains zero"]
+    assert "of the documents and of the seed, not of the machine" in found["loss"][1]
 
 
 def test_where_no_other_seed_is_known(toy: Path, tmp_path: Path, compare: Compare) -> None:
@@ -200,6 +210,8 @@ def test_where_no_other_seed_is_known(toy: Path, tmp_path: Path, compare: Compar
     found = compare(tmp_path / "clone", "main", "origin/hardly")
     assert "seeds" not in found
     assert "note" not in found
+    alone = "it covers the chance of the documents alone, not of the seed or the machine"
+    assert found["loss"][1] == alone
     assert found["verdict"] == [
         "worse on this text; with one seed each the chance of the seed is not counted: "
         "run a few seeds"
@@ -235,9 +247,98 @@ def test_an_unknown_environment_is_said(toy: Path, tmp_path: Path, compare: Comp
 
 def test_other_versions_are_not_the_codes_fault(toy: Path, compare: Compare) -> None:
     found = compare(toy, "older", "good-1")
-    assert found["note"] == [
-        "the environments differ (torch 2.12.0 / 2.13.0): do not blame the code"
+    assert found["note"] == ["the environments differ: torch 2.12.0 / 2.13.0"]
+    assert found["verdict"] == [
+        "cannot tell: other versions, beside train.loss: run both sides on one machine"
     ]
+
+
+def test_another_machine_is_no_evidence_about_a_parameter(toy: Path, compare: Compare) -> None:
+    """The loss is lower by far, and what lowered it nobody knows; both are named."""
+    found = compare(toy, "main", "far-good")
+    assert found["note"] == ["the environments differ: kind Xeon / EPYC"]
+    assert found["verdict"] == [
+        "cannot tell: another machine, beside train.loss: run both sides on one machine"
+    ]
+    several = compare(toy, "main seed-2", "far-good good-1")
+    assert several["verdict"] == found["verdict"]
+
+
+def test_another_machine_alone_is_chance(toy: Path, compare: Compare) -> None:
+    found = compare(toy, "main", "far")
+    said = "cannot tell: nothing differs but another machine; +0.05 nats per token is what chance"
+    assert found["verdict"] == [f"{said} alone does"]
+    said = "cannot tell: nothing differs but the seed and another machine; "
+    assert compare(toy, "main", "far-2")["verdict"][0].startswith(said)
+
+
+def test_sides_that_share_their_machines_are_compared(toy: Path, compare: Compare) -> None:
+    """What a machine does is in both means alike, and in the scatter of both."""
+    found = compare(toy, "main far-2", "good-1 far-good")
+    assert found["loss"][1] == (
+        "it covers the chance of the documents, of the seed and of the machine"
+    )
+    assert found["loss"][0].startswith("-0.10")
+    assert found["verdict"] == ["cannot tell: the interval contains zero"]  # two seeds a side
+
+
+def test_one_seed_on_two_machines_is_one_seed(
+    toy: Path, compare: Compare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert all("over 2 seeds" in line for line in compare(toy, "main", "far")["seeds"])
+    said = "main and far have the same seed, on whatever machines, name each seed once"
+    assert said in failed(compare, capsys, toy, "main far", "good-1")
+
+
+def alter_a_loss(folder: Path) -> None:
+    """Change the last document's loss, by so little that the sum is still that of the metrics."""
+    documents = folder / "plots/eval/documents.tsv"
+    before, _, nats = documents.read_text().rstrip().rpartition("\t")
+    documents.write_text(f"{before}\t{float(nats) + 0.001:.6f}\n")
+
+
+def test_an_environment_of_another_shape_is_no_traceback(copy: Path, compare: Compare) -> None:
+    """As another program may have written it, and DVC then recorded it."""
+    (copy / "metrics/train_provenance.json").write_text('{"machine": [{}], "versions": {}}')
+    run(copy, "dvc", "commit", "-q", "--force", "eval")
+    found = compare(copy)
+    assert found["note"][0].startswith("the environments differ: machine None / [{}], kind Xeon")
+    edit(copy, "params.yaml", "loss: 0.5", "loss: 0.4")
+    alter_a_loss(copy)
+    run(copy, "dvc", "commit", "-q", "--force", "eval")
+    assert compare(copy)["verdict"] == [
+        "cannot tell: another machine and other versions, beside train.loss: "
+        "run both sides on one machine"
+    ]
+
+
+def test_a_run_that_was_resumed_under_something_else_is_another(
+    copy: Path, compare: Compare
+) -> None:
+    path = copy / "metrics/train_provenance.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "resumed": [{"step": 3, "changed": {}}]})
+    )
+    edit(copy, "params.yaml", "loss: 0.5", "loss: 0.4")
+    alter_a_loss(copy)
+    run(copy, "dvc", "commit", "-q", "--force", "eval")
+    assert compare(copy)["verdict"] == [
+        "cannot tell: a run resumed under something else, beside train.loss: "
+        "run both sides on one machine"
+    ]
+
+
+def test_an_experiment_that_was_altered_is_no_seed(copy: Path, compare: Compare) -> None:
+    """Of the experiments whose seed nobody named, one has losses that its run did not write."""
+    refs = run(copy, "git", "for-each-ref", "--format=%(refname)", "refs/exps").splitlines()
+    (ref,) = (ref for ref in refs if ref.endswith("/seed-2"))
+    run(copy, "git", "checkout", "-q", "--detach", ref)
+    alter_a_loss(copy)
+    commit(copy)
+    run(copy, "git", "update-ref", ref, "HEAD")
+    run(copy, "git", "checkout", "-q", "main")
+    seeds = compare(copy, "main", "good-1")["seeds"]
+    assert [line.split(" deviation")[0] for line in seeds] == ["B:"]
 
 
 def test_the_last_commit_against_the_workspace(copy: Path, compare: Compare) -> None:
@@ -307,6 +408,17 @@ def test_stages_that_ran_with_different_code_are_stale(copy: Path, compare: Comp
     lock["stages"]["train"] = {"cmd": "python toy.py", "deps": [older]}
     yaml.dump(lock, copy / "dvc.lock")
     assert "toy.py at workspace is not what" in compare(copy)["verdict"][0]
+
+
+def test_runs_that_began_from_other_models_differ_in_more_than_the_seed(
+    copy: Path, compare: Compare
+) -> None:
+    yaml = YAML(typ="safe", pure=True)
+    lock = yaml.load(copy / "dvc.lock")
+    began = {"path": "models/imported", "hash": "md5", "md5": f"{'0' * 32}.dir", "size": 1}
+    lock["stages"]["train"] = {"cmd": "python toy.py", "deps": [began]}
+    yaml.dump(lock, copy / "dvc.lock")
+    assert compare(copy)["verdict"] == ["cannot tell: every document's loss is the same"]
 
 
 @pytest.mark.parametrize(

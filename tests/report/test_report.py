@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gpt.common.errors import UserError
-from gpt.common.files import write_json, write_text, write_tsv
+from gpt.common.files import write_checked_json, write_json, write_text, write_tsv
 from gpt.eval.samples import prompts_page, variants
 from gpt.plan.params import load_params
 from gpt.report.charts import baseline_rows
@@ -128,7 +128,7 @@ def write_inputs(root: Path) -> None:
     losses = [ValidationRow(0, 7.49), ValidationRow(50, 0.638)]
     samples = [SampleRow(0, NASTY), SampleRow(50, "A cat.")]
     write_samples(root / "samples/train.md", History(validation=losses, samples=samples))
-    write_json(
+    write_checked_json(
         root / "models/trained/provenance.json",
         {"machine": {"kind": NASTY}, "versions": {"torch": "2"}, "data": {"train": "ab"}},
     )
@@ -168,6 +168,17 @@ def test_the_first_sentence_says_what_was_trained_and_how_good_it_is(page: Outli
         "the text’s own entropy is 0.599. Parity with Hugging Face passed for the import "
         "(2 of 2 mutants killed), passed for the export"
     ) in page.words
+
+
+def test_what_the_standard_error_covers_is_said_where_it_is_shown(
+    page: Outline, tmp_path: Path
+) -> None:
+    said = "It does not cover training: another seed or another machine makes another model"
+    assert said in page.words
+    write_json(tmp_path / "metrics/eval.json", EVALUATION | {"val_loss_se": 0.0})
+    words = Outline(render(places(tmp_path))).words
+    assert "it loses 0.641 nats per token" in words  # nobody knows its error: one document
+    assert said not in words
 
 
 def test_a_failed_proof_is_not_called_passed(tmp_path: Path) -> None:
@@ -331,6 +342,7 @@ def test_the_page_of_eval_is_read_with_its_figures(tmp_path: Path) -> None:
         ("metrics/eval.json", b"{", "not valid JSON, .*eval.json"),
         ("plots/train/training.tsv", b"step\tloss\n1\n", "not as many cells as the header, .*tsv"),
         ("plots/train/training.tsv", b"step\n\xff\n", "not a table .*training.tsv"),
+        ("models/trained/provenance.json", b'{"data": {"train": "ac"}}', "do not match values_sha"),
     ],
 )
 def test_a_damaged_input_is_one_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:

@@ -121,6 +121,11 @@ CASES: dict[str, tuple[str, Change, str]] = {
         lambda f, p: (f / "models" / "trained" / "provenance.json").unlink(),
         "models/trained/provenance.json",
     ),
+    "flipped provenance": (  # from which the model before training is made
+        "eval",
+        damage("models/trained/provenance.json", lambda d: d.replace(b'"seed": 1', b'"seed": 0')),
+        "the values do not match values_sha256, models/trained/provenance.json, make the model",
+    ),
     "truncated model": (
         "eval",
         damage("models/trained/model.safetensors", lambda d: d[: len(d) // 2]),

@@ -92,6 +92,16 @@ def test_char_refuses_an_unknown_character() -> None:
         Tokenizer.from_characters("abc").encode("abéc")
 
 
+def test_a_prompt_begins_behind_an_end_of_text() -> None:
+    tokenizer = Tokenizer.from_characters("<|endoftext|>")
+    end = tokenizer.end_of_text
+    assert tokenizer.encode_prompt("") == [end]
+    typed = tokenizer.encode_prompt("<|endoftext|>")  # text like any other
+    assert typed[0] == end
+    assert end not in typed[1:]
+    assert tokenizer.decode(typed[1:]) == "<|endoftext|>"
+
+
 def test_gpt2_known_ids(gpt2: Tokenizer) -> None:
     assert gpt2.encode("Hello world") == [15496, 995]
     assert gpt2.encode("The dog") == [464, 3290]

@@ -1,7 +1,9 @@
 """The model folder: whole or refused, in one line."""
 
 import json
+import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,24 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "checksum of another type": (edit_config(weights_sha256=1), "config.json says 1"),
     "NaN": (edit_tensors(lambda t: t["ln_f.bias"].fill_(torch.nan)), "ln_f.bias has NaN"),
 }
+
+
+def test_a_provenance_that_was_changed_is_refused(folder: Path) -> None:
+    """With any of its bits flipped: refused, or what it was."""
+    path = folder / "provenance.json"
+    whole = path.read_bytes()
+    refused = 0
+    for place, bit in product(range(len(whole)), range(8)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        try:
+            assert load_provenance(folder) == {"a": 1}
+        except UserError:
+            refused += 1
+    assert refused > 7 * len(whole)
+    path.write_text('{"a": 1}')  # as of a folder that never had a checksum
+    said = f"the values do not match values_sha256, {path}, make the model again"
+    with pytest.raises(UserError, match=re.escape(said)):
+        load_provenance(folder)
 
 
 @pytest.mark.parametrize("name", DAMAGES)

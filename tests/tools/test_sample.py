@@ -1,0 +1,57 @@
+"""Text from a trained model, on the terminal."""
+
+from pathlib import Path
+
+import pytest
+
+from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.weights.model_folder import save_model
+from tests.support.random_models import reciter
+from tools import sample
+
+TEXT = "abcdefghijkl"
+TOKENIZER = Tokenizer.from_characters(f"{TEXT} <|endoftext|>")
+
+
+def said(folder: Path, capsys: pytest.CaptureFixture[str], prompt: str, *options: str) -> str:
+    """The output of the command with a model that says TEXT, each letter at its position."""
+    save_model(folder / "model", reciter(TOKENIZER, TEXT), {}, TOKENIZER)
+    model = ("--model", str(folder / "model"), "--device", "cpu", "--temperature", "0")
+    sample.main([*model, "--prompt", prompt, *options])
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("", TEXT),  # a text from its beginning
+        ("abc", TEXT),  # behind the end of the text before it, as a text begins in training
+        ("ffff", f"ffff{TEXT[4:]}"),
+        ("<|end", f"<|end{TEXT[5:]}"),
+    ],
+)
+def test_a_prompt_begins_a_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prompt: str, text: str
+) -> None:
+    assert said(tmp_path, capsys, prompt) == f"{text}\n"
+
+
+def test_an_end_of_text_that_is_typed_is_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "<|endoftext|>"  # as many characters, and longer than the context
+    assert said(tmp_path, capsys, prompt, "--tokens", "3").startswith(prompt)
+
+
+def test_a_prompt_longer_than_the_context(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = said(tmp_path, capsys, 40 * "a", "--tokens", "5", "--samples", "2")
+    first, second = out.split("---")
+    assert first.startswith(40 * "a")
+    assert first.strip() == second.strip()
+
+
+def test_the_end_of_text_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = said(tmp_path, capsys, "", "--samples", "2")
+    assert out == f"{TEXT}\n\n---\n{TEXT}\n"
