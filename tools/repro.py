@@ -16,10 +16,10 @@ from dvc.repo import Repo
 from dvc.stage.exceptions import StageCmdFailedError
 
 from gpt.common.errors import UserError, run_stage
-from gpt.plan.params import load_params
-from gpt.report.project import open_project
 from gpt.parity.summary import tally
+from gpt.plan.params import load_params
 from gpt.report.inputs import read_table
+from gpt.report.project import open_project
 from gpt.report.summary import run_summary
 from tools import mend, restore
 

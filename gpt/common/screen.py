@@ -49,7 +49,8 @@ class Line:
 
     def stop(self) -> None:
         """Take the line away."""
-        self._live.stop()
+        if self.is_terminal:
+            self._live.stop()
 
     def finish(self) -> None:
         """Print the line as it stays."""

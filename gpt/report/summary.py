@@ -1,10 +1,8 @@
 """A run in a few lines of text: its losses beside the baselines, a sample, and what comes next."""
 
-import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gpt.eval.baselines import baselines_table
 from gpt.report.inputs import read_object, read_samples
@@ -22,7 +20,7 @@ def run_summary(project: Path) -> Iterator[str]:
     """The losses beside the baselines, one text, and three commands. Raises UserError."""
     if (metrics := read_object(project / "metrics" / "eval.json")) is not None:
         yield ""
-        yield baselines_table(metrics, tokens_per_byte(metrics))
+        yield baselines_table(metrics)
     if samples := read_samples(project / "samples" / "eval.md"):
         heading, text = samples[min(1, len(samples) - 1)]  # the second is drawn, not the likeliest
         yield ""
@@ -33,8 +31,3 @@ def run_summary(project: Path) -> Iterator[str]:
             yield "  …"
     yield ""
     yield from (f"{command:<13} {what}" for command, what in NEXT)
-
-
-def tokens_per_byte(metrics: Mapping[str, Any]) -> float:
-    """The ratio by which eval turned its loss into bits per byte."""
-    return float(metrics["bits_per_byte"] / metrics["val_loss"]) * math.log(2)
