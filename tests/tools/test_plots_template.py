@@ -8,6 +8,10 @@ from gpt.common.files import write_tsv
 from tests.support.browser import chromium, find_chromium
 from tests.support.project import project, run
 
+DRAWN = """new Promise(done => {
+  const look = () => document.querySelector("canvas") ? done() : setTimeout(look, 20);
+  look();
+})"""
 COMMAND = ("python", "-m", "tools.plots_template")
 
 
@@ -37,6 +41,5 @@ def test_a_browser_draws_it(page: Path, tmp_path: Path) -> None:
     if program is None:
         pytest.skip("no Chromium on the PATH or in CHROME")
     with chromium(program, tmp_path / "profile") as browser:
-        browser.look(page.as_uri(), 1280, "light")
+        browser.look(page.as_uri(), 1280, "light", DRAWN)
         assert browser.errors == []
-        assert browser.evaluate("document.querySelectorAll('canvas, svg.marks').length") > 0
