@@ -16,6 +16,7 @@ from gpt.common.files import write_text
 from gpt.report.project import open_project
 
 NAME = "plots.html"  # in .dvc
+VEGA_LITE = "5.20"  # DVC writes specifications for version 5
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def page() -> str:
     """The template, for DVC to put its plots into."""
-    code: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    code: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
     return PAGE.replace("VEGA", code.replace("</script", "<\\/script"))
 
 
