@@ -7,9 +7,8 @@ from pathlib import Path
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.config import GPTConfig, count_parameters
-from gpt.hf.convert import export_model, write_unsupported
-from gpt.hf.tokenizer import write_hf_tokenizer
-from gpt.weights.model_folder import load_config, load_tokenizer
+from gpt.hf.convert import export_model, export_tokenizer, write_unsupported
+from gpt.weights.model_folder import load_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,12 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def export(model: Path, folder: Path) -> tuple[int, bool]:
     """Write the GPT in `model` to `folder`; the bytes written, and whether a tokenizer is there."""
-    tokenizer = load_tokenizer(model)
     with new_folder(folder) as out:
         config = export_model(model, out)
-        if tokenizer is not None:
-            write_hf_tokenizer(tokenizer, out, config.block_size)
-        return sum(path.stat().st_size for path in out.iterdir()), tokenizer is not None
+        has_tokenizer = export_tokenizer(model, out, config.block_size)
+        return sum(path.stat().st_size for path in out.iterdir()), has_tokenizer
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

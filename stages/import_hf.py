@@ -9,9 +9,9 @@ from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.config import count_parameters
 from gpt.hf.convert import import_model
-from gpt.hf.fetch import fetch
+from gpt.hf.fetch import errors_name_source, fetch
 from gpt.hf.params import ImportParams
-from gpt.hf.tokenizer import from_hf
+from gpt.hf.tokenizer_reader import from_hf
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,7 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         source = out / "source"
         source.mkdir()
         provenance = fetch(params, source)
-        config, widened = import_model(source, out, provenance, from_hf(source))
+        with errors_name_source(source, provenance):
+            config, widened = import_model(source, out, provenance, from_hf(source))
     if widened:
         print(f"{len(widened)} tensors were stored in half precision; they are float32 now")
     metrics = {

@@ -24,6 +24,7 @@ from gpt.train.params import TrainingParams
 from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 from gpt.weights.model_folder import save_model
+from gpt.weights.source_files import load_source_files
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -60,7 +61,7 @@ def train(args: argparse.Namespace) -> str:
     write_curves(args.plots, trainer.history)
     trainer.history.diagnostics.write(args.diagnostics)
     write_samples(args.samples, trainer.history)
-    save_model(args.out, model, provenance, data.tokenizer)
+    save_model(args.out, model, provenance, data.tokenizer, load_source_files(args.init))
     write_json(args.speed_metrics, speed_metrics(trainer))
     write_json(args.circumstances, around)
     write_json(args.provenance, provenance)

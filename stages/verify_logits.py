@@ -9,7 +9,7 @@ from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.config import GPTConfig
 from gpt.hf.convert import write_unsupported
-from gpt.parity.check import Check
+from gpt.parity.check import Finding
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
     check_line,
@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
 
-def show(check: Check) -> None:
-    """Print a check's line as soon as it is done."""
+def show(check: Finding) -> None:
+    """Print a check's line, made or skipped, as soon as it is done."""
     print(check_line(check), flush=True)
 
 

@@ -51,9 +51,17 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises UserError naming the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        return parse_json(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise UserError(f"missing file, {path}, check the path") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"not valid JSON, {path}, {error}") from None
+
+
+def parse_json(text: str, path: Path) -> dict[str, Any]:
+    """The JSON object in the text of the file `path`. Raises UserError naming the file."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise UserError(f"not valid JSON, {path}, {error}") from None
     if not isinstance(value, dict):
@@ -112,8 +120,9 @@ def new_folder(path: Path) -> Iterator[Path]:
             sync(temporary)
             remove(path)
             temporary.replace(path)
-        except BaseException:
+        except BaseException as error:
             remove(temporary)
+            _name_instead(error, temporary, path)
             raise
     sync_folder(path.parent)
 
@@ -159,6 +168,14 @@ def sync_folder(path: Path) -> None:
     """Force a folder's entries onto the disk (Windows cannot, and need not)."""
     if os.name == "posix":
         sync(path)
+
+
+def _name_instead(error: BaseException, temporary: Path, path: Path) -> None:
+    """Let an error name the place of a folder, not the temporary folder, which is gone."""
+    if isinstance(error, UserError):
+        error.args = (str(error).replace(str(temporary), str(path)),)
+    elif isinstance(error, OSError) and isinstance(error.filename, str):
+        error.filename = error.filename.replace(str(temporary), str(path))
 
 
 def _lock(descriptor: int, folder: Path) -> bool:

@@ -4,12 +4,14 @@ All limits stand here. "Relative" figures are a largest difference over the larg
 kind.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 LINKS = ("structure", "computation", "learning", "behaviour", "both ways round")
 STRUCTURE, COMPUTATION, LEARNING, BEHAVIOUR, ROUND_TRIP = LINKS
+FILES = "files"  # beside the weights: a link of the folder, which no mutant of the model can fail
 
 LOSS_RELATIVE = 1e-5
 GRADIENT_RELATIVE = 1e-10
@@ -55,3 +57,21 @@ class Check:
     def magnitude(self) -> float:
         """The figure in units of its limit; where the limit is 0, the figure itself."""
         return self.figure / self.limit if self.limit else self.figure
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A proof that this model or its reference leaves no room for, and the reason."""
+
+    link: str
+    name: str
+    why: str
+
+
+Finding = Check | Skipped
+
+
+def first_failure(findings: Iterable[Finding]) -> Check | None:
+    """The first check that failed; none after it is made."""
+    checks = (finding for finding in findings if isinstance(finding, Check))
+    return next((check for check in checks if not check.passed), None)

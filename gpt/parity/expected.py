@@ -10,7 +10,8 @@ from gpt.parity.forward_pass import ForwardPass
 from gpt.parity.inputs import Inputs
 from gpt.parity.oracles import Kernel, TransformersOracle
 
-SAMPLING: dict[str, Any] = {"temperature": 0.9, "top_k": 50, "top_p": 0.95}
+# Without top_p, which may keep either of two equally likely tokens.
+SAMPLING: dict[str, Any] = {"temperature": 0.9, "top_k": 50}
 
 
 class Expected:

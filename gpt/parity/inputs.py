@@ -9,6 +9,7 @@ from gpt.config import GPTConfig
 
 TRAINING_TOKENS = 32  # at most, in the text whose gradients are compared
 PROMPT_TOKENS = 8  # at most
+BF16_TOKENS, BF16_COLUMNS = 256, 128  # at least, and at most
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Inputs:
 
     texts: tuple[Tensor, ...]  # (B, T) each, from one token to a full block
     fp64_texts: tuple[Tensor, ...]  # the same for float64, the longest with one row: memory
+    bf16_text: Tensor  # (B, T) the same for bfloat16, whose errors take many tokens to compare
     training: Tensor  # (B, T) to compute loss and gradients on
     prompts: Tensor  # (B, T) to continue
     new_tokens: int
@@ -49,4 +51,6 @@ class InputSizes:
         training = ids(self.batch_size, min(TRAINING_TOKENS, max(self.lengths), full))
         prompts = ids(self.prompts, max(1, min(PROMPT_TOKENS, full // 2)))
         new_tokens = min(self.new_tokens, full - prompts.size(1))
-        return Inputs(texts, fp64_texts, training, prompts, new_tokens, seed)
+        columns = min(BF16_COLUMNS, full)
+        bf16_text = ids(-(-BF16_TOKENS // columns), columns)
+        return Inputs(texts, fp64_texts, bf16_text, training, prompts, new_tokens, seed)

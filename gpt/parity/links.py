@@ -29,12 +29,15 @@ from gpt.parity.check import (
     STEP_RELATIVE,
     STRUCTURE,
     Check,
+    Finding,
     FloatFormat,
+    Skipped,
 )
 from gpt.parity.expected import SAMPLING, Expected
 from gpt.parity.figures import (
     TINY,
     disagreement,
+    global_norm,
     gradient_difference,
     highest,
     largest_difference,
@@ -55,9 +58,9 @@ def unobserved(name: str, index: int, result: ForwardPass) -> None:
     """The observer that takes no notes."""
 
 
-def examine(subject: Subject, expected: Expected, skip: Collection[str] = ()) -> Iterator[Check]:
+def examine(subject: Subject, expected: Expected, skip: Collection[str] = ()) -> Iterator[Finding]:
     """All checks that compare the subject with transformers, link by link but those of `skip`."""
-    links: dict[str, Callable[[], Iterator[Check]]] = {
+    links: dict[str, Callable[[], Iterator[Finding]]] = {
         STRUCTURE: lambda: structure(subject, expected.oracle),
         COMPUTATION: lambda: chain.from_iterable(
             computation(subject, expected, precision) for precision in (FP32, FP64)
@@ -120,10 +123,12 @@ def forward_checks(
     yield Check(link, f"likeliest token, {against}", differ, precision.disagreement)
 
 
-def learning(subject: Subject, expected: Expected) -> Iterator[Check]:
+def learning(subject: Subject, expected: Expected) -> Iterator[Finding]:
     """Link 3: loss, every gradient, and the weights after one step of AdamW."""
     link, ids = LEARNING, expected.inputs.training
     if ids.size(1) < 2:
+        why = "a text of one token has none to predict"
+        yield Skipped(link, "loss, gradients and a step of AdamW", why)
         return
     with torch.inference_mode():
         loss = float(mean_loss(subject.model(torch.float32)(ids), ids))
@@ -138,21 +143,27 @@ def learning(subject: Subject, expected: Expected) -> Iterator[Check]:
     }
     figure = gradient_difference(grads, theirs)
     yield Check(link, "gradients, fp64, relative", figure, GRADIENT_RELATIVE)
+    scale = 1 / max(1.0, global_norm(theirs.values()))  # as training clips
     steps = (
-        step_difference((p.detach(), expected.oracle.parameter(name)), (grads[name], theirs[name]))
+        step_difference(
+            (p.detach(), expected.oracle.parameter(name)),
+            (grads[name] * scale, theirs[name] * scale),
+        )
         for name, p in parameters.items()
     )
     name = "weights after a step of AdamW, fp64, over lr"
     yield Check(link, name, highest(steps), STEP_RELATIVE)
 
 
-def behaviour(subject: Subject, expected: Expected) -> Iterator[Check]:
+def behaviour(subject: Subject, expected: Expected) -> Iterator[Finding]:
     """Link 4: the generated tokens, greedy and sampled, with the KV cache and without.
 
     In float64, so that no two logits are too near each other to be told apart.
     """
     link, inputs = BEHAVIOUR, expected.inputs
     if inputs.new_tokens < 1:
+        why = "the context has no room for a token after the prompt"
+        yield Skipped(link, "greedy and sampled tokens, the KV cache", why)
         return
     model = subject.model(torch.float64)
     greedy = continuation(model, inputs, Sampler(0.0))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gpt.parity.check import Check
+from gpt.parity.check import Check, first_failure
 from gpt.parity.expected import Expected
 from gpt.parity.links import examine
 from gpt.parity.mutants.catalogue import mutants
@@ -35,7 +35,7 @@ def try_mutants(subject: Subject, expected: Expected) -> Iterator[Outcome]:
     Raises ValueError if the original fails, or if its tensors are not the same at the end.
     """
     before = fingerprint(subject.state)
-    if broken := next((check for check in examine(subject, expected) if not check.passed), None):
+    if broken := first_failure(examine(subject, expected)):
         raise ValueError(f"the original model fails at {broken}")
     expected.oracle.release()
     gc.freeze()  # what lives now stays, so that collecting each mutant is quick
@@ -43,7 +43,7 @@ def try_mutants(subject: Subject, expected: Expected) -> Iterator[Outcome]:
         torch.manual_seed(expected.inputs.seed)  # a mutant may draw at random: dropout left on
         try:
             checks = examine(replace(subject, mutation=mutant.mutation), expected, mutant.skip)
-            failed = next((check for check in checks if not check.passed), None)
+            failed = first_failure(checks)
         except EquivalentMutant:
             continue
         del checks

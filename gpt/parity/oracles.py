@@ -4,8 +4,6 @@ Both read a folder that transformers can load. Shapes: B batch, T time.
 """
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpt.common.files import read_json
 from gpt.config import GPTConfig
 from gpt.hf.checkpoint import open_checkpoint
 from gpt.hf.config import read_hf_config
 from gpt.hf.files import CONFIG
 from gpt.hf.names import full_names, match_names, name_table
+from gpt.hf.validation import quiet_transformers, refusal
 from gpt.parity import reference
 from gpt.parity.figures import mean_loss
 from gpt.parity.forward_pass import ForwardPass
@@ -45,12 +45,20 @@ class TransformersOracle:
                 from transformers import GPT2LMHeadModel
 
                 self._model = GPT2LMHeadModel.from_pretrained(
-                    self.folder, dtype=torch.float32, attn_implementation=kernel
+                    self.folder,
+                    config=self._their_config,
+                    dtype=torch.float32,
+                    attn_implementation=kernel,
+                    generation_config=plain_generation(),
                 )
             # Converted here: a checkpoint in half precision must not decide the model's precision.
             self._model = self._model.to(dtype).eval()
         self._model.set_attn_implementation(kernel)
         return self._model
+
+    @cached_property
+    def _their_config(self) -> Any:
+        return their_config(self.folder / CONFIG)
 
     def release(self) -> None:
         """Give the model's memory back."""
@@ -103,16 +111,22 @@ class TransformersOracle:
     def parameter(self, ours: str) -> Tensor:
         """A float64 tensor as the checkpoint's files have it, in our layout."""
         _, transpose = name_table(self.config)[ours]
-        return _turned(self.checkpoint.read(self.names[ours]), transpose).double()
+        return _turned(self._read(ours), transpose).double()
 
     def stored(self, theirs: str) -> Tensor:
         """A tensor as the checkpoint's files have it, widened to float32, by its full name."""
         table = name_table(self.config)
         ours = next(ours for ours, (name, _) in table.items() if name == theirs)
-        return self.checkpoint.read(self.names[ours]).float()
+        return self._read(ours).float()
+
+    def _read(self, ours: str) -> Tensor:
+        return self.checkpoint.read(self.names[ours]).detach()  # a .bin may hold parameters
 
     def generate(self, prompts: Tensor, n_tokens: int, **options: Any) -> Tensor:
-        """The tokens (B, n_tokens) that transformers' own `generate` appends, in float64."""
+        """The tokens (B, n_tokens) that transformers' own `generate` appends, in float64.
+
+        `options` alone decide how: the folder's generation_config.json is not obeyed.
+        """
         model = self.model(torch.float64)
         with quiet_transformers():
             out: Tensor = model.generate(
@@ -137,7 +151,7 @@ class NumpyOracle:
     def read(self, name: str) -> "np.ndarray[Any, Any]":
         """A tensor of the checkpoint by its full name."""
         tensor = self._checkpoint.read(self._names[name])
-        return tensor.float().numpy()
+        return tensor.detach().float().numpy()
 
     def forward(self, ids: Tensor) -> ForwardPass:
         """The forward pass on `ids` (B, T), one row after another."""
@@ -147,21 +161,38 @@ class NumpyOracle:
         return ForwardPass(stream, torch.from_numpy(np.stack(logits)))
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """transformers without its progress bars and log messages."""
-    from transformers.utils import logging
+def their_config(path: Path) -> Any:
+    """GPT2Config of a config.json, but for what a forward pass returns, which the oracle decides.
 
-    switch: Any = logging  # without type hints
-    verbosity, bars = switch.get_verbosity(), switch.is_progress_bar_enabled()
-    switch.set_verbosity_error()
-    switch.disable_progress_bar()
-    try:
-        yield
-    finally:
-        switch.set_verbosity(verbosity)
-        if bars:
-            switch.enable_progress_bar()
+    Raises UserError where transformers refuses it, or the model that it describes.
+    """
+    values = read_json(path) | {
+        "return_dict": True,
+        "output_attentions": False,
+        "output_hidden_states": False,
+    }
+    with refusal("the configuration", path), quiet_transformers(), torch.device("meta"):
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        config = GPT2Config.from_dict(values)
+        GPT2LMHeadModel(config)
+    return config
+
+
+def plain_generation(**options: Any) -> Any:
+    """A GenerationConfig of these options alone, in the place of the folder's own."""
+    import transformers
+
+    config: Any = transformers.GenerationConfig  # without type hints
+    return config(**options)
+
+
+def their_tokenizer(folder: Path) -> Any:
+    """The tokenizer that transformers loads from a folder. Raises UserError where it refuses."""
+    with refusal("the tokenizer", folder), quiet_transformers():
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder)
 
 
 def _turned(tensor: Tensor, transpose: bool) -> Tensor:

@@ -7,16 +7,19 @@ from typing import Any
 
 from gpt.common.files import write_tsv
 from gpt.config import count_parameters
-from gpt.parity.check import Check
+from gpt.parity.check import Check, Finding, Skipped
+from gpt.parity.figures import highest
 from gpt.parity.mutation_testing import Outcome
 from gpt.parity.verify import Verification
 
-CHECK_COLUMNS = ("link", "check", "input", "figure", "limit", "passed")
+CHECK_COLUMNS = ("link", "check", "input", "figure", "limit", "passed", "skipped")
 MUTANT_COLUMNS = ("mutant", "killed", "link", "check", "input", "figure", "limit", "magnitude")
 
 
-def check_line(check: Check) -> str:
+def check_line(check: Finding) -> str:
     """One line of the table of checks."""
+    if isinstance(check, Skipped):
+        return f"skip {check.link:15} {check.name}: {check.why}"
     mark = "ok  " if check.passed else "FAIL"
     what = f"{check.name}, {check.where}" if check.where else check.name
     return f"{mark} {check.link:15} {what:58} {number(check.figure):>8} <= {number(check.limit)}"
@@ -42,7 +45,9 @@ def summary_line(verification: Verification) -> str:
     checks, outcomes = verification.checks, verification.outcomes
     passed = sum(check.passed for check in checks)
     killed = sum(outcome.killed for outcome in outcomes)
-    return f"{passed} of {len(checks)} checks passed, {killed} of {len(outcomes)} mutants killed"
+    skipped = f", {len(verification.skipped)} skipped" if verification.skipped else ""
+    mutants = f"{killed} of {len(outcomes)} mutants killed" if outcomes else "mutants not tried"
+    return f"{passed} of {len(checks)} checks passed{skipped}, {mutants}"
 
 
 def failures(verification: Verification) -> list[str]:
@@ -58,7 +63,7 @@ def number(value: float) -> str:
 
 
 def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
-    """The numbers of metrics/verify_logits.json. What is not finite becomes -1."""
+    """The numbers of metrics/verify_logits.json. What is not finite or not measured is -1."""
     checks, subject = verification.checks, verification.subject
     counts, outcomes = verification.oracle.counts, verification.outcomes
     tokens = verification.inputs.prompts.size(0) * verification.inputs.new_tokens
@@ -75,15 +80,16 @@ def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
         "loss_rel_diff": worst(checks, "loss"),
         "grad_max_rel_diff": worst(checks, "gradients"),
         "adamw_step_max_diff": worst(checks, "weights after"),
-        "greedy_tokens_equal": tokens - worst(checks, "greedy tokens"),
+        "greedy_tokens_equal": tokens - worst(checks, "greedy tokens") if tokens else 0,
         "greedy_tokens_total": tokens,
-        "sampled_tokens_equal": tokens - worst(checks, "sampled tokens"),
+        "sampled_tokens_equal": tokens - worst(checks, "sampled tokens") if tokens else 0,
         "cache_rel_diff": worst(checks, "logits with the cache"),
         "tensors_changed_by_round_trip": worst(checks, "exported tensors"),
         **{f"names_{key}": counts[key] for key in ("mapped", "transposed", "tied", "buffers")},
         **{f"truth_rms_{k}": rms for k, rms in reference_distances(verification).items()},
         "checks_total": len(checks),
         "checks_passed": sum(check.passed for check in checks),
+        "checks_skipped": len(verification.skipped),
         "mutations_total": len(outcomes),
         "mutations_detected": sum(outcome.killed for outcome in outcomes),
     }
@@ -91,9 +97,9 @@ def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
 
 
 def worst(checks: Iterable[Check], beginning: str, absolute: bool = False) -> float:
-    """The largest figure of the checks whose name begins so; 0 if there is none, NaN if one is."""
+    """The largest figure of the checks whose name begins so; NaN if one is, or if none was made."""
     found = [c.absolute if absolute else c.figure for c in checks if c.name.startswith(beginning)]
-    return math.nan if any(map(math.isnan, found)) else max(found, default=0)
+    return highest(found) if found else math.nan
 
 
 def reference_distances(verification: Verification) -> dict[str, float]:
@@ -104,13 +110,20 @@ def reference_distances(verification: Verification) -> dict[str, float]:
 
 def write_tables(folder: Path, verification: Verification) -> None:
     """Fill `folder` with the checks, the mutants and the error by layer as TSV files."""
-    checks = [(c.link, c.name, c.where, c.figure, c.limit, c.passed) for c in verification.checks]
-    write_tsv(folder / "checks.tsv", CHECK_COLUMNS, checks)
+    findings: list[Finding] = [*verification.checks, *verification.skipped]
+    write_tsv(folder / "checks.tsv", CHECK_COLUMNS, map(check_row, findings))
     write_tsv(folder / "mutants.tsv", MUTANT_COLUMNS, map(mutant_row, verification.outcomes))
     layers = verification.distance.by_layer if verification.distance else {}
     rows = zip(*([digits(error) for error in errors] for errors in layers.values()), strict=True)
     columns = ("layer", *layers)
     write_tsv(folder / "error_by_layer.tsv", columns, [(i, *row) for i, row in enumerate(rows)])
+
+
+def check_row(check: Finding) -> tuple[Any, ...]:
+    """The row of a check in checks.tsv; in that of a skipped one, the reason."""
+    if isinstance(check, Skipped):
+        return (check.link, check.name, "", "", "", "", check.why)
+    return (check.link, check.name, check.where, check.figure, check.limit, check.passed, "")
 
 
 def mutant_row(outcome: Outcome) -> tuple[Any, ...]:

@@ -1,5 +1,7 @@
 """The model folder: model.safetensors, config.json, provenance.json and, if known, the vocabulary.
 
+That of an imported model has huggingface.json too (`gpt.weights.source_files`).
+
 Weights are float32 under the names and in the layout of `gpt.model`; a tied head is stored once.
 config.json holds the SHA-256 of the weights' file and, in `config_sha256`, that of all else in it,
 as provenance.json does: one flipped bit in any of them is found.
@@ -31,6 +33,7 @@ from gpt.config import Attention, BigramConfig, GPTConfig, ModelConfig
 from gpt.language_model import Bigram, LanguageModel, new_model
 from gpt.model import GPT
 from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
+from gpt.weights.source_files import write_source_files
 from gpt.weights.tensor_files import (
     WEIGHTS,
     Shape,
@@ -67,15 +70,19 @@ def save_model(
     model: LanguageModel,
     provenance: Mapping[str, Any],
     tokenizer: Tokenizer | None = None,
+    source_files: Mapping[str, str] | None = None,
 ) -> None:
     """Put a model folder in the place of `folder`, whole or not at all.
 
-    `model` may be compiled. Raises UserError if a weight is not finite.
+    `model` may be compiled. `source_files` are those of the imported model that it began as.
+    Raises UserError if a weight is not finite.
     """
     plain = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
     tensors = ((name, p.detach().float()) for name, p in plain.named_parameters())
     with new_folder(folder) as new:
         write_model(new, plain.config, tensors, provenance, tokenizer)
+        if source_files:
+            write_source_files(new, source_files)
 
 
 def write_model(

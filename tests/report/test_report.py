@@ -59,6 +59,7 @@ PROOF: dict[str, Any] = {
     "greedy_tokens_total": 40,
     "checks_total": 2,
     "checks_passed": 2,
+    "checks_skipped": 1,
     "mutations_total": 2,
     "mutations_detected": 2,
 }
@@ -136,8 +137,12 @@ def write_inputs(root: Path) -> None:
 
 
 def write_proof(folder: Path) -> None:
-    header = ("link", "check", "input", "figure", "limit", "passed")
-    checks = [("learning", f"loss {NASTY}", "", 0, 1e-9, True), ("structure", "x", "", 0, 0, True)]
+    header = ("link", "check", "input", "figure", "limit", "passed", "skipped")
+    checks = [
+        ("learning", f"loss {NASTY}", "", 0, 1e-9, True, ""),
+        ("structure", "x", "", 0, 0, True, ""),
+        ("behaviour", "greedy tokens", "", "", "", "", NASTY),
+    ]
     write_tsv(folder / "checks.tsv", header, checks)
     columns = ("mutant", "killed", "link", "check", "input", "figure", "limit", "magnitude")
     found = ("computation", "stream", "2 x 1 tokens", 1.7, 1e-5, 1.7e5)
@@ -208,8 +213,8 @@ def test_nothing_is_loaded_from_elsewhere(project: Path, page: Outline) -> None:
 def test_words_from_outside_are_inert(page: Outline) -> None:
     assert len(page.scripts) == 2
     assert page.named("img") == []
-    shown = page.words.count(NASTY)  # a heading, two samples, checks, mutants, machine, params
-    assert shown == 1 + 2 + 2 + 2 + 1 + 1
+    shown = page.words.count(NASTY)  # a heading, samples, checks, mutants, machine, params
+    assert shown == 1 + 2 + 2 * 2 + 2 + 1 + 1
     (mutants,) = page.charts["verify_logits-mutants"]["datasets"].values()
     assert mutants[1]["mutant"] == NASTY
 

@@ -25,7 +25,7 @@ from gpt.data.token_file import open_tokens
 from gpt.hf.convert import import_model
 from gpt.hf.files import read_index
 from gpt.hf.local import copy_local
-from gpt.hf.tokenizer import from_hf
+from gpt.hf.tokenizer_reader import from_hf
 from gpt.parity.oracles import TransformersOracle
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer

@@ -1,5 +1,6 @@
 """Verifications of small seeded models, for the tests of parity."""
 
+import gc
 from pathlib import Path
 
 from gpt.parity.expected import Expected
@@ -8,7 +9,7 @@ from gpt.parity.oracles import TransformersOracle
 from gpt.parity.params import VerifyParams
 from gpt.parity.reduced_model import reduced_model
 from gpt.parity.subject import Subject, load_subject
-from gpt.parity.verify import Verification, verify
+from gpt.parity.verify import Verification, all_checks, verify
 from tests.support.models import seeded
 
 
@@ -16,6 +17,18 @@ def verification_of(model: Path, source: Path) -> Verification:
     """All checks and mutants of a model folder, on short inputs."""
     params = VerifyParams(seed=1, batch_size=2, greedy_prompts=2, greedy_tokens=4)
     return verify(model, source, params, lambda check: None)
+
+
+def findings_of(model: Path, source: Path) -> Verification:
+    """All checks of a model folder, on short inputs, and no mutants."""
+    subject, oracle = load_subject(model), TransformersOracle(source)
+    sizes = InputSizes((1, 2, subject.config.block_size), batch_size=2, prompts=2, new_tokens=4)
+    found = Verification(subject, oracle, sizes.draw(subject.config, seed=1))
+    gc.freeze()  # collecting after each precision is quick then
+    for finding in all_checks(found, model):
+        found.add(finding)
+    gc.unfreeze()
+    return found
 
 
 def reduced_seeded(folder: Path) -> tuple[Subject, Expected]:

@@ -6,7 +6,7 @@ from typing import Any
 from gpt.common.files import new_folder
 from gpt.hf.convert import import_model
 from gpt.hf.local import copy_local
-from gpt.hf.tokenizer import from_hf
+from gpt.hf.tokenizer_reader import from_hf
 from gpt.weights.model_folder import load_model
 from tests.robustness.cases import (
     Surface,
@@ -20,7 +20,13 @@ from tests.robustness.cases import (
 )
 from tests.robustness.stock import copy_of
 
-HF_JSON = ("config.json", "tokenizer.json", "model.safetensors.index.json")
+HF_JSON = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors.index.json",
+)
 HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
