@@ -13,7 +13,7 @@ export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
-  plan report map lock checkpoints
+  plan report scrub checkpoints map lock sbom
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ checkpoints: $(READY) ## list the runs that have checkpoints, and what they take
 report: $(READY) ## one HTML page of all that the pipeline recorded
 	python -m tools.report --out report.html
 
+scrub: $(READY) ## read every byte that DVC keeps, and mend what rotted
+	@python -m tools.scrub
+
 map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md
 	python -m tools.map
 
@@ -91,3 +94,10 @@ lock: ## write requirements.txt anew from pyproject.toml
 	.lock/bin/python -m pip install --quiet '.[dev]'
 	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' > requirements.txt
 	rm -rf .lock build *.egg-info
+
+sbom: ## list the locked dependencies in sbom.cdx.json (CycloneDX)
+	rm -rf .sbom && $(PYTHON) -m venv .sbom
+	.sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	PYTHONWARNINGS=ignore .sbom/bin/python -m cyclonedx_py requirements --pyproject pyproject.toml \
+	  --output-reproducible --output-file sbom.cdx.json requirements.txt
+	rm -rf .sbom

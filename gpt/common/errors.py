@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from gpt.common.text import printable
 
+# For a damaged file: DVC may take it for whole, and then does not make it again by itself.
+SCRUB = "run make scrub, then make repro"
+
 
 class UserError(Exception):
     """An error that a user caused and can mend. The text says WHAT, WHERE, WHAT TO DO."""

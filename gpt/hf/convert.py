@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gpt.common.errors import UserError
 from gpt.common.files import (
+    json_object,
     new_folder,
-    parse_json,
     read_json,
     sha256_file,
     write_json,
@@ -93,10 +93,10 @@ def export_settings(model: Path, folder: Path) -> None:
         write_json(folder / GENERATION_CONFIG, {"_from_model_config": True, **special})
         return
     own = {} if tokenizer is None or _has_tokenizer(source) else special
-    values = config_as_in(parse_json(source[CONFIG], path), config, path)
+    values = config_as_in(json_object(source[CONFIG], path), config, path)
     _write_values(folder / CONFIG, values | own)
     if GENERATION_CONFIG in source:
-        values = parse_json(source[GENERATION_CONFIG], path)
+        values = json_object(source[GENERATION_CONFIG], path)
         _write_values(folder / GENERATION_CONFIG, values | own)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt.common.files import parse_json
+from gpt.common.files import json_object
 from gpt.config import GPTConfig
 from gpt.hf.config import ALIASES, config_from_hf
 from gpt.hf.files import (
@@ -174,6 +174,6 @@ def _said_by(model: Path) -> dict[str, Any]:
     if not texts.keys() & {TOKENIZER, VOCAB}:  # settings of a tokenizer that is not there
         texts = {name: text for name, text in texts.items() if name not in TOKENIZER_FILES}
     return {
-        name: parse_json(text, model / SOURCE_FILES) if name.endswith(".json") else text
+        name: json_object(text, model / SOURCE_FILES) if name.endswith(".json") else text
         for name, text in texts.items()
     }

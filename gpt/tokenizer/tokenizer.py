@@ -14,7 +14,7 @@ import numpy.typing as npt
 import requests
 import tiktoken
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 from gpt.common.files import write_text
 from gpt.tokenizer.bpe import learn_tokens
 from gpt.tokenizer.pieces import PATTERN, safe_pieces
@@ -98,9 +98,7 @@ class Tokenizer:
             raise UserError(f"no vocabulary, {path}, run the tokenize stage") from None
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(
-                f"damaged vocabulary ({reason[:100]}), {path}, run the tokenize stage again"
-            ) from None
+            raise UserError(f"damaged vocabulary ({reason[:100]}), {path}, {SCRUB}") from None
         return tokenizer
 
     def save(self, path: Path) -> None:

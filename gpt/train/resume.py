@@ -62,7 +62,7 @@ class Checkpoints:
     def find(self) -> Checkpoint | None:
         """The checkpoint to go on from, as far as `train.resume` allows, this run being then its
         continuation. Damaged ones are passed over."""
-        for left in self.folder.glob(".step-*.partial"):  # by a process that was killed
+        for left in self.folder.glob(".step-????????.partial"):  # by a process that was killed
             remove(left)
         if self.params.resume == "never":
             return None
