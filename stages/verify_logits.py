@@ -11,7 +11,7 @@ from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
 from gpt.config import GPTConfig
 from gpt.hf.convert import write_unsupported
-from gpt.parity.check import Check, Finding
+from gpt.parity.check import Finding, Skipped
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
     check_line,
@@ -58,9 +58,9 @@ def prove(args: argparse.Namespace, line: Line) -> str:
 
 
 def show(line: Line, in_full: bool, check: Finding) -> None:
-    """Show a check as soon as it is done; where it failed, or all are wanted, so that it stays."""
+    """Show a check as soon as it is done; one that failed or was skipped stays, or all of them."""
     line.show(check.link)
-    if in_full or (isinstance(check, Check) and not check.passed):
+    if in_full or isinstance(check, Skipped) or not check.passed:
         line.say(check_line(check))
 
 

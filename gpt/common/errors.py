@@ -53,5 +53,5 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _say(message: str, code: int) -> int:
     """Print one line."""
-    print(f"error: {printable(message)}", file=sys.stderr)
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code

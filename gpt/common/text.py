@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 def printable(text: str) -> str:
     """The text as one line without anything that would steer the terminal."""
-    line = " ".join(text.split())
+    line = " ".join(text.splitlines())
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
 
 
