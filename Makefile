@@ -25,12 +25,11 @@ $(READY): requirements.txt
 	  { echo "error: $(PYTHON) is older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@"$(BIN)/python" -m tools.plots_template || true # only the plots need it
 	@touch "$@"
 
 repro: $(READY) ## run the whole pipeline, or what of it changed
-	@python -m tools.check_params
-	@python -m tools.mend
-	dvc repro || { code=$$?; python -m tools.restore; exit $$code; }
+	@python -m tools.repro
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
@@ -45,15 +44,8 @@ format: $(READY) ## put the code into its format
 	ruff check --fix .
 	ruff format .
 
-verify: $(READY) ## prove that the model equals Hugging Face's; HF=gpt2 takes the published weights
-	@python -m tools.check_params
-	@python -m tools.mend
-ifdef HF
-	dvc exp run --single-item -S import_hf.source=hub -S import_hf.model=$(HF) import_hf verify_logits
-else
-	dvc repro --single-item import_hf verify_logits || \
-	  { code=$$?; python -m tools.restore; exit $$code; }
-endif
+verify: $(READY) ## prove that the model equals Hugging Face's; FORCE=1 proves it again
+	@python -m tools.repro --verify $(if $(FORCE),--force)
 
 prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
 	python -m tests.pipeline.prove

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
+from gpt.common.screen import stage
 from gpt.config import GPTConfig, count_parameters
 from gpt.hf.convert import export_model, export_tokenizer, write_unsupported
 from gpt.weights.model_folder import load_config
@@ -14,16 +15,22 @@ from gpt.weights.model_folder import load_config
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write config, weights and, if the model folder has a vocabulary, the tokenizer."""
     args = parse_args(arguments)
+    with stage("export_hf") as line:
+        line.done = export_or_say_why_not(args)
+
+
+def export_or_say_why_not(args: argparse.Namespace) -> str:
+    """Do all of it and return what was exported in a sentence."""
     config = load_config(args.model)
     size, has_tokenizer = 0, False
     if isinstance(config, GPTConfig):
         size, has_tokenizer = export(args.model, args.out)
-        said = f"exported {count_parameters(config):,} parameters to {args.out}"
+        said = f"{count_parameters(config):,} parameters in {args.out}, for transformers"
     else:  # the pipeline goes on
         said = write_unsupported(args.out, "exported", args.model, config.kind)
     n_params = count_parameters(config)
     write_json(args.metrics, {"n_params": n_params, "bytes": size, "has_tokenizer": has_tokenizer})
-    print(said)
+    return said
 
 
 def export(model: Path, folder: Path) -> tuple[int, bool]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from gpt.common.errors import run_stage
 from gpt.common.files import only_here, write_json
 from gpt.common.params import load_sections
+from gpt.common.screen import stage
 from gpt.data.dataset import open_dataset
 from gpt.runtime import (
     choose_device,
@@ -15,7 +16,7 @@ from gpt.runtime import (
     set_determinism,
     versions,
 )
-from gpt.train.history import write_curves, write_samples
+from gpt.train.history import LiveCurves, write_curves, write_samples
 from gpt.train.identity import run_identity
 from gpt.train.initial import initial_model, origin
 from gpt.train.metrics import speed_metrics, train_metrics
@@ -29,12 +30,15 @@ from gpt.weights.source_files import load_source_files
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stage, if no other run has these checkpoints. Raises UserError."""
     args = parse_args(arguments)
-    with only_here(args.checkpoints):
-        train(args)
+    with only_here(args.checkpoints), stage("train") as line:
+        line.done = train(args)
 
 
-def train(args: argparse.Namespace) -> None:
-    """Read params and tokens, train, and write the model, its curves, samples and metrics."""
+def train(args: argparse.Namespace) -> str:
+    """Read params and tokens, train, and write the model, its curves, samples and metrics.
+
+    Returns what came out, in a sentence.
+    """
     around = circumstances()
     params = load_sections(args.params, TrainingParams)
     set_determinism(params.train.deterministic)
@@ -51,6 +55,7 @@ def train(args: argparse.Namespace) -> None:
     identity = run_identity(params, provenance)
     checkpoints = Checkpoints(args.checkpoints, identity, params.train)
     trainer = Trainer(model.to(device), params.train, data, checkpoints)
+    trainer.publish = LiveCurves(args.plots)
     trainer.run()
     provenance |= checkpoints.provenance()
     write_curves(args.plots, trainer.history)
@@ -60,7 +65,12 @@ def train(args: argparse.Namespace) -> None:
     write_json(args.speed_metrics, speed_metrics(trainer))
     write_json(args.circumstances, around)
     write_json(args.provenance, provenance)
-    write_json(args.metrics, train_metrics(trainer))
+    metrics = train_metrics(trainer)
+    write_json(args.metrics, metrics)
+    return (
+        f"{metrics['n_params']:,} parameters, {trainer.step:,} steps, validation loss "
+        f"{metrics['final_val_loss']:.3f}"
+    )
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

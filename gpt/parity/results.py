@@ -10,6 +10,7 @@ from gpt.config import count_parameters
 from gpt.parity.check import Check, Finding, Skipped
 from gpt.parity.figures import highest
 from gpt.parity.mutation_testing import Outcome
+from gpt.parity.summary import tally
 from gpt.parity.verify import Verification
 
 CHECK_COLUMNS = ("link", "check", "input", "figure", "limit", "passed", "skipped")
@@ -44,17 +45,12 @@ def distance_lines(verification: Verification) -> list[str]:
 
 
 def summary_line(verification: Verification) -> str:
-    """The last line: how many checks passed and how many mutants were killed."""
-    checks, outcomes = verification.checks, verification.outcomes
-    passed = sum(check.passed for check in checks)
-    killed = sum(outcome.killed for outcome in outcomes)
-    skipped = f", {len(verification.skipped)} skipped" if verification.skipped else ""
-    equivalent = sum(outcome.equivalent for outcome in outcomes)
-    mutants = f"{killed} of {len(outcomes) - equivalent} mutants killed"
-    mutants += f", {equivalent} equivalent to the model" if equivalent else ""
-    if not outcomes:
-        mutants = "mutants not tried"
-    return f"{passed} of {len(checks)} checks passed{skipped}, {mutants}"
+    """The verdict: the checks of each link that passed, and the mutants that were killed."""
+    results = [(check.link, check.passed) for check in verification.checks]
+    mutants = [outcome for outcome in verification.outcomes if not outcome.equivalent]
+    results += [("mutants", outcome.killed) for outcome in mutants]
+    skipped = f" ({len(verification.skipped)} skipped)" if verification.skipped else ""
+    return tally(results) + skipped
 
 
 def failures(verification: Verification) -> list[str]:

@@ -197,11 +197,11 @@ def write_proof(folder: Path) -> None:
         ("behaviour", "greedy tokens", "", "", "", "", NASTY),
     ]
     write_tsv(folder / "checks.tsv", header, checks)
-    header = ("mutant", "killed", "link", "check", "input", "figure", "limit", "magnitude")
+    columns = ("mutant", "killed", "link", "check", "input", "figure", "limit", "magnitude")
     found = ("computation", "stream", "2 x 1 tokens", 1.7, 1e-5, 1.7e5)
     names = ["h.11.attn.c_attn not transposed", NASTY, *(f"h.{i}.ln_1 lost" for i in range(60))]
     mutants = [(name, True, *found) for name in names]
-    write_tsv(folder / "mutants.tsv", header, mutants)
+    write_tsv(folder / "mutants.tsv", columns, mutants)
     measured = [f"{who}_{how}" for how in ("fp32", "fp64") for who in ("ours", "sdpa", "eager")]
     layers = [(i, *[7 - i] * 3, 16 - i, 15.75 - i, 16 - i) for i in range(3)]
     write_tsv(folder / "error_by_layer.tsv", ("layer", *measured), layers)
