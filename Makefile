@@ -44,8 +44,8 @@ format: $(READY) ## put the code into its format
 	ruff check --fix .
 	ruff format .
 
-verify: $(READY) ## prove that the model equals Hugging Face's; FORCE=1 proves it again
-	@python -m tools.repro --verify $(if $(FORCE),--force)
+verify: $(READY) ## prove that the model equals Hugging Face's; FORCE=1: again; HF=gpt2: theirs
+	@$(if $(HF),python -m tools.verify_hf "$(HF)",python -m tools.repro --verify $(if $(FORCE),--force))
 
 prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
 	python -m tests.pipeline.prove

@@ -60,7 +60,7 @@ def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> bool:
         if isinstance(error, ReproductionError):
             cause = error.__cause__
             if isinstance(cause, StageCmdFailedError):
-                sys.exit(cause.retcode or 1)  # the stage has said why
+                sys.exit(1)  # the stage has said why
             error = cause if isinstance(cause, DvcException) else error
         raise UserError(f"{error}, dvc.yaml, dvc repro tells more") from None
 

@@ -1,0 +1,48 @@
+"""make verify HF=…: another model is proven, and nothing else of the project changes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gpt.common.errors import UserError
+from tests.support.imports import ROOT
+from tests.support.models import seeded
+from tools import verify_hf
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: params.yaml and a model folder of transformers."""
+    _, source = seeded(tmp_path / "made")
+    shutil.copytree(source, tmp_path / "project" / "finetuned")
+    shutil.copy(ROOT / "params.yaml", tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def test_a_local_model_is_imported_and_proven(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (place / "params.yaml").read_bytes()
+    verify_hf.main(["finetuned"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("import_hf")
+    assert "mutants" in said[-2]
+    assert said[-1].startswith("models/finetuned is proven, see models/finetuned-proof;")
+    assert (place / "models/finetuned-proof/plots/checks.tsv").is_file()
+    assert (place / "params.yaml").read_bytes() == before
+    assert {path.name for path in place.iterdir()} == {"params.yaml", "finetuned", "models"}
+
+
+def test_where_it_fails_nothing_is_left(place: Path) -> None:
+    (place / "finetuned" / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UserError, match="finetuned"):
+        verify_hf.main(["finetuned"])
+    assert not list((place / "models").iterdir())
+
+
+def test_the_pipelines_folders_are_not_overwritten(place: Path) -> None:
+    (place / "finetuned").rename(place / "trained")
+    with pytest.raises(UserError, match="trained is a folder of the pipeline"):
+        verify_hf.main(["trained"])

@@ -1,0 +1,62 @@
+"""Prove the parity of a Hugging Face GPT-2 beside the pipeline: python -m tools.verify_hf gpt2
+
+The model, from the Hub or a local folder, is imported into models/NAME, where `train.init_from` can
+start from it; the proof is written beside it. Nothing else of the project changes.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from gpt.common.errors import UserError, run_stage
+from gpt.common.params import read_yaml
+from stages import import_hf, verify_logits
+
+OURS = ("scratch", "trained", "exported", "imported")  # in models/, made by the pipeline
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Import and verify. Raises UserError where either fails."""
+    args = parse_args(arguments)
+    name = folder_name(args.model)
+    folder, proof = Path("models", name), Path("models", f"{name}-proof")
+    with tempfile.TemporaryDirectory() as temporary:
+        params = Path(temporary, "params.yaml")
+        YAML().dump(asking_for(args.model, args.revision), params)
+        common = ["--params", str(params), "--metrics"]
+        import_hf.main([*common, f"{temporary}/import_hf.json", "--out", str(folder)])
+        places = ["--model", str(folder), "--reference", str(folder / "source")]
+        tables = ["--plots", str(proof / "plots")]
+        verify_logits.main([*common, str(proof / "verify_logits.json"), *places, *tables])
+    print(f"{folder} is proven, see {proof}; train.init_from: {name} starts from it")
+
+
+def folder_name(model: str) -> str:
+    """The name of the model's folder in models/. Raises UserError if it is one of the pipeline's."""
+    name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
+    if name in OURS:
+        raise UserError(f"{name} is a folder of the pipeline, models, rename the model's folder")
+    return name
+
+
+def asking_for(model: str, revision: str | None) -> dict[str, object]:
+    """The project's params, but for the model that is imported. Raises UserError."""
+    params = read_yaml(Path("params.yaml"))
+    local = Path(model).is_dir()
+    wanted = {"source": "local", "path": model} if local else {"source": "hub", "model": model}
+    params["import_hf"] |= wanted | {"revision": revision}
+    return params
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.verify_hf", description=__doc__)
+    parser.add_argument("model", help="gpt2, OWNER/NAME on the Hub, or a folder")
+    parser.add_argument("--revision", help="of a model on the Hub")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    run_stage(main)
