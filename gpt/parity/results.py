@@ -7,13 +7,15 @@ from typing import Any
 
 from gpt.common.files import write_tsv
 from gpt.config import count_parameters
-from gpt.parity.check import Check, Finding, Skipped
+from gpt.parity.check import FP32, FP64, Check, Finding, Skipped
 from gpt.parity.figures import highest
 from gpt.parity.mutation_testing import Outcome
+from gpt.parity.oracles import KERNELS
 from gpt.parity.summary import tally
 from gpt.parity.verify import Verification
 
 CHECK_COLUMNS = ("link", "check", "input", "figure", "limit", "passed", "skipped")
+IMPLEMENTATIONS = [f"{who}_{f.label}" for f in (FP32, FP64) for who in ("ours", *KERNELS)]
 MUTANT_COLUMNS = (
     *("mutant", "killed", "equivalent"),
     *("link", "check", "input", "figure", "limit", "magnitude"),
@@ -69,6 +71,7 @@ def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
     """The numbers of metrics/verify_logits.json. What is not finite or not measured is -1."""
     checks, subject = verification.checks, verification.subject
     counts, outcomes = verification.oracle.counts, verification.outcomes
+    distances = reference_distances(verification)
     tokens = verification.inputs.prompts.size(0) * verification.inputs.new_tokens
     values = {
         "passed": verification.passed,
@@ -89,7 +92,7 @@ def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
         "cache_rel_diff": worst(checks, "logits with the cache"),
         "tensors_changed_by_round_trip": worst(checks, "exported tensors"),
         **{f"names_{key}": counts[key] for key in ("mapped", "transposed", "tied", "buffers")},
-        **{f"truth_rms_{k}": rms for k, rms in reference_distances(verification).items()},
+        **{f"truth_rms_{name}": distances.get(name, math.nan) for name in IMPLEMENTATIONS},
         "checks_total": len(checks),
         "checks_passed": sum(check.passed for check in checks),
         "checks_skipped": len(verification.skipped),

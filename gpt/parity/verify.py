@@ -56,8 +56,12 @@ class Verification:
     def passed(self) -> bool:
         """Whether every check passed and no mutant survived."""
         done = bool(self.checks) and bool(self.outcomes)
-        sound = all(check.passed for check in self.checks)
-        return done and sound and not any(outcome.survived for outcome in self.outcomes)
+        return done and self.sound and not any(outcome.survived for outcome in self.outcomes)
+
+    @property
+    def sound(self) -> bool:
+        """Whether every check so far passed."""
+        return all(check.passed for check in self.checks)
 
     def add(self, finding: Finding) -> None:
         """Note a check, made or skipped."""
@@ -72,8 +76,8 @@ def verify(
 ) -> Verification:
     """All checks of the model in `folder`, then its mutants. Raises UserError.
 
-    `show` is given every check, made or skipped, as soon as it is done. A model that fails gets
-    no mutants.
+    `show` is given every check, made or skipped, as soon as it is done. A model that fails is
+    not reduced and gets no mutants.
     """
     subject, oracle = load_subject(folder), TransformersOracle(reference)
     full = min(subject.config.block_size, LONGEST_TEXT)
@@ -86,14 +90,17 @@ def verify(
     for finding in all_checks(found, folder):
         found.add(finding)
         show(finding)
-    with tempfile.TemporaryDirectory() as reduced:
-        pair = reduced_model(subject, oracle, inputs, Path(reduced))
-        for finding in reduced_checks(*pair):
-            found.add(finding)
-            show(finding)
-        if all(check.passed for check in found.checks):
-            found.outcomes = list(try_mutants(*pair))
-            found.outcomes += try_file_mutants(export_files(folder, reference), meant_by(folder))
+    if found.sound:
+        with tempfile.TemporaryDirectory() as reduced:
+            pair = reduced_model(subject, oracle, inputs, Path(reduced))
+            for finding in reduced_checks(*pair):
+                found.add(finding)
+                show(finding)
+            if found.sound:
+                found.outcomes = list(try_mutants(*pair))
+                found.outcomes += try_file_mutants(
+                    export_files(folder, reference), meant_by(folder)
+                )
     return found
 
 
@@ -108,8 +115,18 @@ def all_checks(found: Verification, folder: Path) -> Iterator[Finding]:
     """Every check of every link, in their order; sets the distance from the reference."""
     subject, oracle, inputs = found.subject, found.oracle, found.inputs
     expected = Expected(oracle, inputs, keep_passes=False)
-    yield from structure(subject, oracle)
-    yield from names(oracle)
+    shape = [*structure(subject, oracle), *names(oracle)]
+    yield from shape
+    if first_failure(shape):
+        why = "the model and the reference are not of one shape"
+        yield Skipped(COMPUTATION, "this link and all after it", why)
+        return
+    yield from all_numbers(found, expected, folder)
+
+
+def all_numbers(found: Verification, expected: Expected, folder: Path) -> Iterator[Finding]:
+    """The checks of the links after the structure."""
+    subject, oracle, inputs = found.subject, found.oracle, found.inputs
     numpy_oracle = NumpyOracle(oracle.config, oracle.folder)
     passes = [numpy_oracle.forward(ids) for ids in inputs.fp64_texts]
     found.distance = distance = ReferenceDistance(passes)

@@ -119,6 +119,19 @@ def test_a_wrong_model_fails_and_leaves_its_metrics(
     assert ours[1] > 5 > 2 > ours[2]  # layer 2 is the output of the mutated block, h.1
 
 
+@pytest.mark.parametrize("changes", [{"n_layer": 2}, {"vocab_size": 70}, {"block_size": 32}])
+def test_a_reference_of_another_shape_fails_at_once(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    model, _ = seeded(tmp_path / "ours", changes)
+    _, source = seeded(tmp_path / "theirs")
+    with pytest.raises(UserError, match="check 'configurations that differ' failed"):
+        run_stage(tmp_path, model, source)
+    values = json.loads((tmp_path / "metrics.json").read_text())
+    assert (values["passed"], values["checks_skipped"]) == (False, 1)
+    assert values["truth_rms_ours_fp32"] == values["max_abs_logit_diff_fp64"] == -1
+
+
 def test_a_mutant_that_survives_fails_the_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
