@@ -76,8 +76,8 @@ sample: $(READY) ## let models/trained speak: make sample PROMPT="Once upon a ti
 preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny
 	@python -m tools.preset $(NAME)
 
-diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace
-	@python -m tools.diff "$(A)" "$(B)"
+diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace; ALL=1: all
+	@python -m tools.diff "$(A)" "$(B)"$(if $(ALL), --all)
 
 plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE=2 MEASURE=1
 	@python -m tools.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \

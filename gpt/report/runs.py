@@ -25,7 +25,7 @@ SECTIONS = (*STAGES, "model")
 # Of the provenance: what can change a result beside the recipe.
 ENVIRONMENT = ("machine", "versions", "resumed")
 RESULTS = ("metrics/", "plots/eval")  # outputs that are compared
-MODELS = "models/"  # what training may start from
+ORIGIN = ("data/", "models/")  # what training reads and may start from
 
 
 class Run:
@@ -97,12 +97,16 @@ class Run:
     def recipe(self) -> dict[str, Any]:
         """All that the loss depends on but seeds and machine.
 
-        Params, and as dvc.lock has them the code and the model that training started from.
+        Params, and as dvc.lock has them the code, the data and the model that training began from.
         """
         sections = {k: v for k, v in self.params.items() if k.split(".")[0] in SECTIONS}
+        return {k: v for k, v in sections.items() if not is_seed(k)} | self.code | self.origin
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The MD5 of the data and of the model that training began from, by dvc.lock."""
         deps = self._locked.get("train", {}).get("deps", [])
-        origin = {dep["path"]: dep["md5"] for dep in deps if dep["path"].startswith(MODELS)}
-        return {k: v for k, v in sections.items() if not is_seed(k)} | self.code | origin
+        return {dep["path"]: dep["md5"] for dep in deps if dep["path"].startswith(ORIGIN)}
 
     @property
     def seeds(self) -> dict[str, Any]:

@@ -155,14 +155,17 @@ def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return compare
 
 
+PROSE = ("verdict", "loss", "covers", "note")
+
+
 def blocks(output: str) -> dict[str, list[str]]:
-    """The lines of the output by the label that stands before the first of each."""
+    """The lines of the output by the label that stands before the first of each; prose unwrapped."""
     found: dict[str, list[str]] = {}
     label = ""
     for line in output.splitlines():
         label = line[:10].strip() or label
         found.setdefault(label, []).append(" ".join(line[10:].split()))
-    return found
+    return {label: [" ".join(it)] if label in PROSE else it for label, it in found.items()}
 
 
 def test_better_and_worse_beyond_the_chance_of_the_seed(toy: Path, compare: Compare) -> None:
@@ -171,14 +174,13 @@ def test_better_and_worse_beyond_the_chance_of_the_seed(toy: Path, compare: Comp
     assert better["params"] == ["train.loss 0.5 → 0.4", "train.seed 1 → 11"]
     assert better["metrics"] == ["eval val_loss 2.62495 → 2.52117 -4.0%"]  # no speed, no passed
     assert better["loss"][0].startswith("-0.10")
-    assert better["loss"][0].endswith("over 50 texts")
-    covered = "it covers the chance of the documents and of the seed, not of the machine"
-    assert better["loss"][1] == covered
-    assert [line.split(" deviation")[0] for line in better["seeds"]] == ["A:", "B:"]
-    assert all("over 2 seeds, experiments among them" in line for line in better["seeds"])
+    assert better["covers"] == [
+        "the chance of 50 texts and of the seed (A ± 0.003 over 2, B ± 0.0018 over 2, "
+        "experiments among them), not of the machine"
+    ]
     said = "by more than the chance of the documents and of the seed"
     assert better["verdict"] == [f"better: {said}"]
-    assert set(better) == {"compare", "params", "metrics", "loss", "seeds", "verdict"}
+    assert list(better) == ["verdict", "loss", "covers", "compare", "params", "metrics"]
     assert compare(toy, "good-1", "main")["verdict"] == [f"worse: {said}"]
 
 
@@ -193,28 +195,25 @@ def test_several_seeds_on_each_side(toy: Path, compare: Compare) -> None:
     assert found["compare"] == ["main, seed-2 → good-1, good-2"]
     assert found["params"] == ["train.loss 0.5 → 0.4", "train.seed 1, 2 → 11, 12"]
     assert found["metrics"] == ["eval val_loss 2.62286 ± 0.003 → 2.52245 ± 0.0018 -3.8%"]
-    assert all(line.endswith("over 2 seeds") for line in found["seeds"])
-    assert found["note"] == ["± beside a metric is the standard deviation over the seeds of a side"]
+    assert "(A ± 0.003 over 2, B ± 0.0018 over 2), not" in found["covers"][0]
     assert found["verdict"][0].startswith("better: ")
 
 
 def test_a_small_difference_is_not_told_from_the_seed(toy: Path, compare: Compare) -> None:
     found = compare(toy, "main", "hardly")
     assert found["verdict"] == ["cannot tell: the interval contains zero"]
-    assert "of the documents and of the seed, not of the machine" in found["loss"][1]
+    assert "of the seed (A ± 0.003 over 2, " in found["covers"][0]
 
 
 def test_where_no_other_seed_is_known(toy: Path, tmp_path: Path, compare: Compare) -> None:
     """A clone has no experiments."""
     run(tmp_path, "git", "clone", "-q", str(toy), "clone")
     found = compare(tmp_path / "clone", "main", "origin/hardly")
-    assert "seeds" not in found
     assert "note" not in found
-    alone = "it covers the chance of the documents alone, not of the seed or the machine"
-    assert found["loss"][1] == alone
+    assert found["covers"] == ["the chance of 50 texts alone, not of the seed or the machine"]
     assert found["verdict"] == [
         "worse on this text; with one seed each the chance of the seed is not counted: "
-        "run a few seeds"
+        "run make seeds"
     ]
 
 
@@ -275,9 +274,7 @@ def test_another_machine_alone_is_chance(toy: Path, compare: Compare) -> None:
 def test_sides_that_share_their_machines_are_compared(toy: Path, compare: Compare) -> None:
     """What a machine does is in both means alike, and in the scatter of both."""
     found = compare(toy, "main far-2", "good-1 far-good")
-    assert found["loss"][1] == (
-        "it covers the chance of the documents, of the seed and of the machine"
-    )
+    assert found["covers"][0].endswith("B ± 0.037 over 2), and of the machine")
     assert found["loss"][0].startswith("-0.10")
     assert found["verdict"] == ["cannot tell: the interval contains zero"]  # two seeds a side
 
@@ -285,7 +282,7 @@ def test_sides_that_share_their_machines_are_compared(toy: Path, compare: Compar
 def test_one_seed_on_two_machines_is_one_seed(
     toy: Path, compare: Compare, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert all("over 2 seeds" in line for line in compare(toy, "main", "far")["seeds"])
+    assert "(A ± 0.003 over 2, " in compare(toy, "main", "far")["covers"][0]
     said = "main and far have the same seed, on whatever machines, name each seed once"
     assert said in failed(compare, capsys, toy, "main far", "good-1")
 
@@ -337,14 +334,13 @@ def test_an_experiment_that_was_altered_is_no_seed(copy: Path, compare: Compare)
     commit(copy)
     run(copy, "git", "update-ref", ref, "HEAD")
     run(copy, "git", "checkout", "-q", "main")
-    seeds = compare(copy, "main", "good-1")["seeds"]
-    assert [line.split(" deviation")[0] for line in seeds] == ["B:"]
+    assert "(B ± 0.0018 over 2, " in compare(copy, "main", "good-1")["covers"][0]
 
 
 def test_the_last_commit_against_the_workspace(copy: Path, compare: Compare) -> None:
     same = compare(copy)
     assert (copy / "metrics/eval_speed.json").exists()  # which is shown nowhere
-    assert set(same) == {"compare", "loss", "seeds", "verdict"}
+    assert set(same) == {"verdict", "loss", "covers", "compare"}
     assert same["compare"] == ["HEAD → workspace"]
     assert same["verdict"] == [
         "cannot tell: params and code are the same, and so is every document's loss"
@@ -376,7 +372,7 @@ def test_changed_files_in_a_folder_are_named(copy: Path, compare: Compare) -> No
     (copy / "gpt/parts/more.py").write_text("")
     run(copy, "dvc", "repro", "-q")
     found = compare(copy)
-    assert found["code"] == ["gpt/parts/effect.py", "gpt/parts/more.py"]
+    assert found["code"] == ["gpt/parts/effect.py, gpt/parts/more.py"]
     assert found["verdict"][0].startswith("worse: ")
     commit(copy)
     assert compare(copy, "main~1", "main")["code"] == found["code"]
