@@ -114,7 +114,7 @@ def matters(row: Row, rows: Sequence[Row], unit: str | None) -> bool:
     stage, key = row[:2]
     if stage.startswith(PROOFS):
         verdicts = [other for other in rows if other[:2] == (stage, "passed")]
-        return row in verdicts or bool(verdicts) and MISSING not in verdicts[0]
+        return row in verdicts or (bool(verdicts) and MISSING not in verdicts[0])
     if key in LOSSES:
         return unit in (None, LOSSES[key])
     return key == SAMPLES

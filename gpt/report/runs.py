@@ -31,10 +31,10 @@ ORIGIN = ("data/", "models/")  # what training reads and may start from
 class Run:
     """A run at one revision; each of its files is read when it is asked for."""
 
-    def __init__(self, repo: Repo, name: str) -> None:
-        """Raises UserError if there is no such revision."""
+    def __init__(self, repo: Repo, name: str, commit: str | None = None) -> None:
+        """The run at `commit`, else at the revision `name`. Raises UserError if there is none."""
         self.name = name
-        self._files = files_at(repo, name)
+        self._files = files_at(repo, commit or name)
 
     def read(self, path: str) -> str | None:
         """A file's text, or None if the revision lacks it. Raises UserError."""
@@ -205,7 +205,7 @@ def other_seeds(repo: Repo, run: Run, beside: Sequence[Run]) -> list[Run]:
     One seed on another machine is no other seed, and what dvc.lock does not vouch for is left out.
     """
     found: list[Run] = []
-    for other in (*beside, *(Run(repo, commit) for commit in experiments(repo))):
+    for other in (*beside, *experiment_runs(repo)):
         if (
             other.recipe == run.recipe
             and other.environment == run.environment
@@ -217,6 +217,11 @@ def other_seeds(repo: Repo, run: Run, beside: Sequence[Run]) -> list[Run]:
         ):
             found.append(other)
     return found
+
+
+def experiment_runs(repo: Repo) -> list[Run]:
+    """The runs of all DVC experiments, in the order of their names."""
+    return [Run(repo, name, commit) for name, commit in experiments(repo)]
 
 
 def same_losses(a: Run, b: Run) -> bool:

@@ -15,55 +15,8 @@ from gpt.common.errors import run_stage
 from tests.support.dvc_yaml import STAGES, paths
 from tests.support.imports import ROOT
 from tests.support.project import ENV, commit, run
+from tests.support.toy import toy_project
 from tools import diff
-
-TOY = """
-import hashlib, json, math, random
-from pathlib import Path
-from ruamel.yaml import YAML
-from gpt.parts.effect import EFFECT
-
-params = YAML(typ="safe").load(Path("params.yaml"))
-train = params["train"]
-luck = random.Random(train["seed"])
-common = luck.gauss(0, train["scatter"]) + 0.05 * (Path("processor").read_text() == "EPYC")
-words = random.Random(params["download"]["seed"])
-rows, total, tokens = ["document\\tbytes\\ttokens\\tnats"], 0.0, 0
-for _ in range(params["download"]["documents"]):
-    size, hard = words.randint(50, 400), words.uniform(1, 3)
-    name = hashlib.sha256(str((size, hard)).encode()).hexdigest()[:16]
-    count = size if params["tokenize"]["kind"] == "char" else size // 4
-    nats = size / 4 * (EFFECT + hard + train["loss"] + common + luck.gauss(0, 0.01))
-    rows.append(f"{name}\\t{size}\\t{count}\\t{nats:.6f}")
-    total, tokens = total + nats, tokens + count
-Path("plots/eval").mkdir(parents=True, exist_ok=True)
-Path("plots/eval/documents.tsv").write_text("\\n".join(rows) + "\\n")
-Path("metrics").mkdir(exist_ok=True)
-Path("metrics/eval.json").write_text(json.dumps({"val_loss": total / tokens, "passed": True}))
-Path("metrics/eval_speed.json").write_text(json.dumps({"seconds": luck.random()}))
-torch, kind = Path("torch_version").read_text(), Path("processor").read_text()
-known = {"versions": {"torch": torch}, "machine": {"kind": kind, "threads": 1}}
-Path("metrics/train_provenance.json").write_text(json.dumps(known))
-"""
-DVC_YAML = """
-stages:
-  eval:
-    cmd: python toy.py
-    params: [download, tokenize, train, eval]
-    deps: [toy.py, gpt/parts, torch_version, processor]
-    outs:
-      - metrics/train_provenance.json: {cache: false}
-      - plots/eval: {cache: false}
-    metrics:
-      - metrics/eval.json: {cache: false}
-"""
-PARAMS = """
-download: {seed: 1, documents: 50}
-tokenize: {kind: bpe}
-train: {seed: 1, loss: 0.5, scatter: 0.001}
-eval: {stride: 32}
-"""
-
 
 EXPERIMENTS = {  # queued and run together, as README has it
     "seed-2": ("train.seed=2",),
@@ -87,26 +40,7 @@ BRANCHES: dict[str, tuple[Edit, ...]] = {
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose one quick stage writes what the pipeline's would, run many times."""
-    folder = tmp_path_factory.mktemp("toy")
-    files = {
-        "toy.py": TOY,
-        "gpt/parts/__init__.py": "",
-        "gpt/parts/effect.py": "EFFECT = 0.0\n",
-        ".dvcignore": (ROOT / ".dvcignore").read_text(),
-        "torch_version": "2.13.0",
-        "processor": "Xeon",
-        "dvc.yaml": DVC_YAML,
-        "params.yaml": PARAMS,
-        ".dvc/config": (ROOT / ".dvc/config").read_text(),
-        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-        ".gitignore": (ROOT / ".gitignore").read_text(),
-    }
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    run(folder, "git", "init", "-q", "-b", "main")
-    run(folder, "dvc", "repro", "-q")
-    commit(folder)
+    folder = toy_project(tmp_path_factory.mktemp("toy"))
     for name, settings in EXPERIMENTS.items():
         changes = [part for setting in settings for part in ("-S", setting)]
         run(folder, "dvc", "exp", "run", "-q", "--queue", "-n", name, *changes)
@@ -150,7 +84,10 @@ def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.chdir(folder)
         capsys.readouterr()
         diff.main(revisions)
-        return blocks(capsys.readouterr().out)
+        output = capsys.readouterr().out
+        assert output.startswith("verdict ")
+        assert max(map(len, output.splitlines())) <= 80
+        return blocks(output)
 
     return compare
 
@@ -159,7 +96,7 @@ PROSE = ("verdict", "loss", "covers", "note")
 
 
 def blocks(output: str) -> dict[str, list[str]]:
-    """The lines of the output by the label that stands before the first of each; prose unwrapped."""
+    """The lines of the output by the label before the first of each, prose in one line."""
     found: dict[str, list[str]] = {}
     label = ""
     for line in output.splitlines():
@@ -358,6 +295,44 @@ def test_the_last_commit_against_the_workspace(copy: Path, compare: Compare) -> 
     assert compare(copy)["verdict"][0].startswith("cannot tell: toy.py at workspace is not what")
 
 
+def write_proof(folder: Path, **values: object) -> None:
+    """The metrics of a proof, whose figures are rounding."""
+    (folder / "metrics/verify_export.json").write_text(json.dumps(values))
+
+
+def test_rounding_in_proofs_is_counted_and_shown_on_request(copy: Path, compare: Compare) -> None:
+    write_proof(copy, passed=True, grad_max_rel_diff=1e-15, cache_rel_diff=3e-15)
+    commit(copy)
+    write_proof(copy, passed=True, grad_max_rel_diff=2e-15, cache_rel_diff=3e-15)
+    assert compare(copy)["metrics"] == ["1 differ, ALL=1 shows them"]
+    shown = ["verify_export grad_max_rel_diff 1e-15 → 2e-15 +100.0%"]
+    assert compare(copy, "--all")["metrics"] == shown
+    write_proof(copy, passed=False, grad_max_rel_diff=2e-15, cache_rel_diff=3e-15)
+    assert compare(copy)["metrics"] == ["verify_export passed true → false", *shown]
+
+
+def test_a_proof_on_one_side_alone_is_its_verdict(copy: Path, compare: Compare) -> None:
+    write_proof(copy, passed=True, grad_max_rel_diff=2e-15)
+    assert compare(copy)["metrics"] == [
+        "verify_export passed - → true",
+        "1 more differ, ALL=1 shows them",
+    ]
+
+
+def test_other_data_are_named_and_no_other_seed(copy: Path, compare: Compare) -> None:
+    """As after an edit of one's own text: params and code are the same."""
+    yaml = YAML(typ="safe", pure=True)
+    lock = yaml.load(copy / "dvc.lock")
+    read = {"path": "data/tokens", "hash": "md5", "md5": f"{'0' * 32}.dir", "size": 1}
+    lock["stages"]["train"] = {"cmd": "python toy.py", "deps": [read]}
+    yaml.dump(lock, copy / "dvc.lock")
+    alter_a_loss(copy)
+    run(copy, "dvc", "commit", "-q", "--force", "eval")
+    found = compare(copy)
+    assert found["data"] == ["data/tokens"]
+    assert "(A ± 0.003 over 2, experiments among them)" in found["covers"][0]
+
+
 def test_changed_code_is_named(copy: Path, compare: Compare) -> None:
     edit(copy, "toy.py", '+ train["loss"]', '+ train["loss"] / 2')
     run(copy, "dvc", "repro", "-q")
@@ -525,6 +500,7 @@ def test_make_diff_takes_the_revisions(toy: Path) -> None:
     ready = f"{sys.prefix}/.ready"
     make = ("make", "-s", "-f", str(ROOT / "Makefile"), "-o", ready, f"VENV={sys.prefix}", "diff")
     assert run(toy, *make, "-n") == 'python -m tools.diff "HEAD" "workspace"\n'
+    assert run(toy, *make, "-n", "ALL=1") == 'python -m tools.diff "HEAD" "workspace" --all\n'
     done = subprocess.run(
         [*make, "A=main seed-2", "B=good-1 good-2"],
         cwd=toy,
