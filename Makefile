@@ -77,10 +77,10 @@ sample: $(READY) ## let models/trained speak: make sample PROMPT="Once upon a ti
 preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny
 	@python -m tools.preset $(NAME)
 
-diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace; ALL=1: all
+diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace; ALL=1
 	@python -m tools.diff "$(A)" "$(B)"$(if $(ALL), --all)
 
-seeds: $(READY) ## how far the seed alone moves the loss: the current params with N seeds
+seeds: $(READY) ## how far the seed alone moves the loss: the current params with N=3 seeds
 	@python -m tools.check_params
 	@python -m tools.mend
 	@python -m tools.seeds $(N)

@@ -1,6 +1,7 @@
 """Several seeds of the current params as DVC experiments, and the table of all experiments."""
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpt.common.errors import run_stage
+from tests.support.imports import ROOT
 from tests.support.project import ENV, commit, run
 from tests.support.toy import toy_project
 from tools import experiments, seeds
@@ -182,6 +184,15 @@ def test_what_cannot_run(
     params = copy / "params.yaml"
     params.write_text(params.read_text().replace(old, new))
     assert said(copy, seeds.main, count, code=1).startswith(f"error: {refused}")
+
+
+def test_make_seeds_checks_the_params_first() -> None:
+    make = ("make", "-n", "-s", "-o", f"{sys.prefix}/.ready", f"VENV={sys.prefix}", "seeds", "N=5")
+    assert run(ROOT, *make).splitlines() == [
+        "python -m tools.check_params",
+        "python -m tools.mend",
+        "python -m tools.seeds 5",
+    ]
 
 
 def test_all_experiments_in_80_columns(ran: Path, tmp_path: Path, said: Callable[..., str]) -> None:
