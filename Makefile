@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
-  seeds experiments plan report map lock checkpoints
+  seeds experiments plan report scrub checkpoints map lock sbom
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -26,12 +26,11 @@ $(READY): requirements.txt
 	  { echo "error: $(PYTHON) is older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@"$(BIN)/python" -m tools.plots_template || true # only the plots need it
 	@touch "$@"
 
 repro: $(READY) ## run the whole pipeline, or what of it changed
-	@python -m tools.check_params
-	@python -m tools.mend
-	dvc repro || { code=$$?; python -m tools.restore; exit $$code; }
+	@python -m tools.repro
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
@@ -46,15 +45,8 @@ format: $(READY) ## put the code into its format
 	ruff check --fix .
 	ruff format .
 
-verify: $(READY) ## prove that the model equals Hugging Face's; HF=gpt2 takes the published weights
-	@python -m tools.check_params
-	@python -m tools.mend
-ifdef HF
-	dvc exp run --single-item -S import_hf.source=hub -S import_hf.model=$(HF) import_hf verify_logits
-else
-	dvc repro --single-item import_hf verify_logits || \
-	  { code=$$?; python -m tools.restore; exit $$code; }
-endif
+verify: $(READY) ## prove that the model equals Hugging Face's; FORCE=1 proves it again
+	@python -m tools.repro --verify $(if $(FORCE),--force)
 
 prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
 	python -m tests.pipeline.prove
@@ -99,6 +91,9 @@ checkpoints: $(READY) ## list the runs that have checkpoints, and what they take
 report: $(READY) ## one HTML page of all that the pipeline recorded
 	python -m tools.report --out report.html
 
+scrub: $(READY) ## read every byte that DVC keeps, and mend what rotted
+	@python -m tools.scrub
+
 map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md
 	python -m tools.map
 
@@ -108,3 +103,10 @@ lock: ## write requirements.txt anew from pyproject.toml
 	.lock/bin/python -m pip install --quiet '.[dev]'
 	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' > requirements.txt
 	rm -rf .lock build *.egg-info
+
+sbom: ## list the locked dependencies in sbom.cdx.json (CycloneDX)
+	rm -rf .sbom && $(PYTHON) -m venv .sbom
+	.sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	PYTHONWARNINGS=ignore .sbom/bin/python -m cyclonedx_py requirements --pyproject pyproject.toml \
+	  --output-reproducible --output-file sbom.cdx.json requirements.txt
+	rm -rf .sbom

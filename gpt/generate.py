@@ -17,12 +17,14 @@ class Sampler:
     """A way of drawing the next token. Temperature 0 takes the likeliest; top_k 0 and top_p 1: off.
 
     top_k keeps the k likeliest tokens (Fan et al. 2018); top_p the fewest whose probabilities reach
-    p (Holtzman et al. 2020), among those that top_k left.
+    p (Holtzman et al. 2020), among those that top_k left. `n_ids`, the size of the tokenizer's
+    vocabulary, keeps a model's padding beyond it from being drawn; None: it has none.
     """
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    n_ids: int | None = None
 
     def __post_init__(self) -> None:
         if not (self.temperature >= 0 and self.top_k >= 0 and 0 < self.top_p <= 1):
@@ -31,12 +33,13 @@ class Sampler:
     def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
         """Token ids (B,) drawn from logits (B, V)."""
         if self.temperature == 0:
-            return logits.argmax(dim=-1)
+            return logits[:, : self.n_ids].argmax(dim=-1)
         weights = self.probabilities(logits)
         return torch.multinomial(weights, 1, generator=generator).squeeze(1)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """The distribution (B, V) that `draw` draws from, for a temperature above 0."""
+        """The distribution (B, V or n_ids) that `draw` draws from, for a temperature above 0."""
+        logits = logits[:, : self.n_ids]
         # The likeliest at 0 first: a tiny temperature must not turn large logits into infinities.
         temperature = max(self.temperature, torch.finfo(torch.float32).tiny)  # 0 / 0 is no number
         logits = (logits.float() - logits.amax(dim=-1, keepdim=True)) / temperature

@@ -1,13 +1,13 @@
 """Write data/raw/ from the corpus that params.yaml names."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.common.files import write_json
 from gpt.common.params import load_section
+from gpt.common.screen import note, stage
 from gpt.data.download_params import DownloadParams
 from gpt.data.raw import write_raw
 from gpt.data.sources import open_corpus
@@ -21,12 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file for the sizes")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     paths = parser.parse_args(arguments)
-    corpus = open_corpus(load_section(paths.params, "download", DownloadParams), paths.cache)
-    for note in corpus.notes:
-        print(f"note: {note}", file=sys.stderr)
-    summary = write_raw(paths.out, corpus.documents, corpus.provenance)
-    write_json(paths.metrics, {"bytes": summary.bytes, "documents": summary.documents})
-    print(f"{paths.out}: {summary.documents} documents, {summary.bytes} bytes")
+    with stage("download") as line:
+        params = load_section(paths.params, "download", DownloadParams)
+        corpus = open_corpus(params, paths.cache)
+        for left_out in corpus.notes:
+            note(left_out)
+        line.show(f"reading {params.source}")
+        summary = write_raw(paths.out, corpus.documents, corpus.provenance)
+        write_json(paths.metrics, {"bytes": summary.bytes, "documents": summary.documents})
+        line.done = f"{summary.documents:,} documents, {summary.bytes:,} bytes in {paths.out}"
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from pathlib import Path
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json, write_text
 from gpt.common.params import load_section
+from gpt.common.screen import Line, stage
 from gpt.data.dataset import open_dataset
 from gpt.data.metadata import METADATA, Metadata
-from gpt.eval.baselines import baseline_losses, baselines_table, check_floor
+from gpt.eval.baselines import baseline_losses, check_floor, loss_sentence
 from gpt.eval.params import EvalParams
 from gpt.eval.samples import prompts_page, sample_metrics
 from gpt.eval.scores import floor_loss, loss_metrics, model_losses, score, untrained_model
@@ -22,6 +23,12 @@ from gpt.weights.model_folder import load_language_model, load_provenance
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read model and tokens, and write metrics, tables and samples. Raises UserError."""
     args = parse_args(arguments)
+    with stage("eval") as line:
+        line.done = evaluate(args, line)
+
+
+def evaluate(args: argparse.Namespace, line: Line) -> str:
+    """Do all of it and return the loss in a sentence."""
     params = load_section(args.params, "eval", EvalParams)
     execution = load_section(args.params, "train", ExecutionParams)
     set_determinism(execution.deterministic)
@@ -31,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_vocabulary(tokenizer, args.tokens, args.model)
     metadata, provenance = Metadata.load(args.tokens / METADATA), load_provenance(args.model)
     model = load_language_model(args.model).to(device)
+    line.show("losses")
     scored = score(model, tokenizer, data.train, val, params)
     metrics = loss_metrics(scored, model.config, params)
     if (floor := floor_loss(metadata, scored.texts, len(val))) is not None:
@@ -39,13 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (initial := untrained_model(provenance, model.config)) is not None:
         losses = model_losses(initial.to(device), tokenizer, val, params)
         metrics["loss_initial"] = float(losses.mean())
+    line.show(f"{params.sample_count} texts")
     metrics |= sample_metrics(model, tokenizer, params, grammar=metadata.source == "stories")
     page = prompts_page(model, tokenizer, params)
     with new_folder(args.plots) as plots:
         write_tables(plots, scored, baseline_losses(metrics))
     write_text(args.samples, page)
     write_json(args.metrics, metrics)
-    print(baselines_table(metrics, scored.tokens_per_byte))
+    return loss_sentence(metrics)
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -6,35 +6,39 @@ from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
+from gpt.common.screen import stage
 from gpt.config import GPTConfig, count_parameters
-from gpt.hf.convert import export_model, write_unsupported
-from gpt.hf.tokenizer import write_hf_tokenizer
-from gpt.weights.model_folder import load_config, load_tokenizer
+from gpt.hf.convert import export_model, export_tokenizer, write_unsupported
+from gpt.weights.model_folder import load_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write config, weights and, if the model folder has a vocabulary, the tokenizer."""
     args = parse_args(arguments)
+    with stage("export_hf") as line:
+        line.done = export_or_say_why_not(args)
+
+
+def export_or_say_why_not(args: argparse.Namespace) -> str:
+    """Do all of it and return what was exported in a sentence."""
     config = load_config(args.model)
     size, has_tokenizer = 0, False
     if isinstance(config, GPTConfig):
         size, has_tokenizer = export(args.model, args.out)
-        said = f"exported {count_parameters(config):,} parameters to {args.out}"
+        said = f"{count_parameters(config):,} parameters in {args.out}, for transformers"
     else:  # the pipeline goes on
         said = write_unsupported(args.out, "exported", args.model, config.kind)
     n_params = count_parameters(config)
     write_json(args.metrics, {"n_params": n_params, "bytes": size, "has_tokenizer": has_tokenizer})
-    print(said)
+    return said
 
 
 def export(model: Path, folder: Path) -> tuple[int, bool]:
     """Write the GPT in `model` to `folder`; the bytes written, and whether a tokenizer is there."""
-    tokenizer = load_tokenizer(model)
     with new_folder(folder) as out:
         config = export_model(model, out)
-        if tokenizer is not None:
-            write_hf_tokenizer(tokenizer, out, config.block_size)
-        return sum(path.stat().st_size for path in out.iterdir()), tokenizer is not None
+        has_tokenizer = export_tokenizer(model, out, config.block_size)
+        return sum(path.stat().st_size for path in out.iterdir()), has_tokenizer
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -7,31 +7,41 @@ from pathlib import Path
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
+from gpt.common.screen import Line, note, stage
 from gpt.config import count_parameters
 from gpt.hf.convert import import_model
-from gpt.hf.fetch import fetch
+from gpt.hf.fetch import errors_name_source, fetch
 from gpt.hf.params import ImportParams
-from gpt.hf.tokenizer import from_hf
+from gpt.hf.tokenizer_reader import from_hf
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fetch the source's files as they are, and write our form of them beside."""
     args = parse_args(arguments)
+    with stage("import_hf") as line:
+        line.done = fetch_and_import(args, line)
+
+
+def fetch_and_import(args: argparse.Namespace, line: Line) -> str:
+    """Do all of it and return what was imported in a sentence."""
     params = load_section(args.params, "import_hf", ImportParams)
+    line.show(f"{params.model}, {params.source}")
     with new_folder(args.out) as out:
         source = out / "source"
         source.mkdir()
         provenance = fetch(params, source)
-        config, widened = import_model(source, out, provenance, from_hf(source))
+        with errors_name_source(source, provenance):
+            config, widened = import_model(source, out, provenance, from_hf(source))
     if widened:
-        print(f"{len(widened)} tensors were stored in half precision; they are float32 now")
+        note(f"{len(widened)} tensors were stored in half precision; they are float32 now")
     metrics = {
         "n_params": count_parameters(config),
         "tensors_widened": len(widened),
         "pretrained": provenance["pretrained"],
     }
     write_json(args.metrics, metrics)
-    print(f"imported {provenance['name']}: {metrics['n_params']:,} parameters in {args.out}")
+    random = "" if provenance["pretrained"] else ", drawn at random"
+    return f"{provenance['name']}: {metrics['n_params']:,} parameters{random}"
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

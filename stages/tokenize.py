@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
+from gpt.common.screen import note, stage
 from gpt.data.encode import make_tokenizer, write_side
 from gpt.data.metadata import METADATA, Metadata
 from gpt.data.raw import open_raw
@@ -20,18 +20,24 @@ from gpt.tokenizer.tokenizer import VOCABULARY
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stage. Raises UserError."""
     args = parse_args(arguments)
-    params = load_section(args.params, "tokenize", TokenizeParams)
-    metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
-    write_json(args.metrics, metadata.metrics())
-    share, wanted = metadata.val_share, params.val_fraction
+    with stage("tokenize") as line:
+        params = load_section(args.params, "tokenize", TokenizeParams)
+        line.show("learning the vocabulary")
+        metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
+        write_json(args.metrics, metadata.metrics())
+        check_share(metadata.val_share, params)
+        train, val = metadata.train.tokens, metadata.val.tokens
+        line.done = f"{metadata.vocab_size:,} ids; {train:,} tokens to train on, {val:,} held out"
+
+
+def check_share(share: float, params: TokenizeParams) -> None:
+    """Tell of a validation split that is far from what was asked for."""
+    wanted = params.val_fraction
     if params.split == "document" and not wanted / 2 <= share <= 2 * wanted:
-        print(
-            f"note: tokenize.val_fraction {wanted}, the split by document holds out "
-            f"{share:.0%} of the text, set tokenize.split: position or give more documents",
-            file=sys.stderr,
+        note(
+            f"tokenize.val_fraction {wanted}, the split by document holds out "
+            f"{share:.0%} of the text, set tokenize.split: position or give more documents"
         )
-    train, val = metadata.train.tokens, metadata.val.tokens
-    print(f"{args.out}: {metadata.vocab_size} ids, {train:,} + {val:,} tokens")
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -52,7 +58,7 @@ def tokenize(raw_folder: Path, out: Path, params: TokenizeParams, workers: int) 
     if params.kind == "bpe" and len(tokenizer.tokens) < params.vocab_size:
         found = len(tokenizer.tokens)
         wanted = f"tokenize.vocab_size {params.vocab_size}"
-        print(f"note: {wanted}, the text is so small that it gives {found}", file=sys.stderr)
+        note(f"{wanted}, the text is so small that it gives {found}")
     with new_folder(out) as new:
         tokenizer.save(new / VOCABULARY)
         train, val = (

@@ -7,6 +7,7 @@ from pathlib import Path
 from gpt.common.errors import run_stage
 from gpt.common.files import only_here, write_json
 from gpt.common.params import load_sections
+from gpt.common.screen import stage
 from gpt.data.dataset import open_dataset
 from gpt.runtime import (
     choose_device,
@@ -15,7 +16,7 @@ from gpt.runtime import (
     set_determinism,
     versions,
 )
-from gpt.train.history import write_curves, write_samples
+from gpt.train.history import LiveCurves, write_curves, write_samples
 from gpt.train.identity import run_identity
 from gpt.train.initial import initial_model, origin
 from gpt.train.metrics import speed_metrics, train_metrics
@@ -23,17 +24,21 @@ from gpt.train.params import TrainingParams
 from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 from gpt.weights.model_folder import save_model
+from gpt.weights.source_files import load_source_files
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stage, if no other run has these checkpoints. Raises UserError."""
     args = parse_args(arguments)
-    with only_here(args.checkpoints):
-        train(args)
+    with only_here(args.checkpoints), stage("train") as line:
+        line.done = train(args)
 
 
-def train(args: argparse.Namespace) -> None:
-    """Read params and tokens, train, and write the model, its curves, samples and metrics."""
+def train(args: argparse.Namespace) -> str:
+    """Read params and tokens, train, and write the model, its curves, samples and metrics.
+
+    Returns what came out, in a sentence.
+    """
     around = circumstances()
     params = load_sections(args.params, TrainingParams)
     set_determinism(params.train.deterministic)
@@ -50,16 +55,22 @@ def train(args: argparse.Namespace) -> None:
     identity = run_identity(params, provenance)
     checkpoints = Checkpoints(args.checkpoints, identity, params.train)
     trainer = Trainer(model.to(device), params.train, data, checkpoints)
+    trainer.publish = LiveCurves(args.plots)
     trainer.run()
     provenance |= checkpoints.provenance()
     write_curves(args.plots, trainer.history)
     trainer.history.diagnostics.write(args.diagnostics)
     write_samples(args.samples, trainer.history)
-    save_model(args.out, model, provenance, data.tokenizer)
+    save_model(args.out, model, provenance, data.tokenizer, load_source_files(args.init))
     write_json(args.speed_metrics, speed_metrics(trainer))
     write_json(args.circumstances, around)
     write_json(args.provenance, provenance)
-    write_json(args.metrics, train_metrics(trainer))
+    metrics = train_metrics(trainer)
+    write_json(args.metrics, metrics)
+    return (
+        f"{metrics['n_params']:,} parameters, {trainer.step:,} steps, validation loss "
+        f"{metrics['final_val_loss']:.3f}"
+    )
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -2,14 +2,16 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
+from gpt.common.screen import Line, stage
 from gpt.config import GPTConfig
 from gpt.hf.convert import write_unsupported
-from gpt.parity.check import Check
+from gpt.parity.check import Finding, Skipped
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
     check_line,
@@ -27,16 +29,22 @@ from gpt.weights.model_folder import load_config, load_provenance
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all checks and try all mutants; write the results even if something fails."""
     args = parse_args(arguments)
+    with stage(args.metrics.stem) as line:
+        line.done = prove(args, line)
+
+
+def prove(args: argparse.Namespace, line: Line) -> str:
+    """Do all of it and return the verdict by link. Raises UserError where anything failed."""
     kind = load_config(args.model).kind
     if kind != GPTConfig.kind:
-        write_nothing(args, kind)
-        return
+        return write_nothing(args, kind)
     params = load_section(args.params, "verify_logits", VerifyParams)
     # What no importer marked as random weights was trained.
     pretrained = load_provenance(args.model).get("pretrained", True)
-    found = verify(args.model, args.reference, params, show)
-    lines = [*distance_lines(found), *map(mutant_line, found.outcomes), summary_line(found)]
-    print("\n".join(lines), flush=True)
+    found = verify(args.model, args.reference, params, partial(show, line, args.list))
+    if args.list:
+        for text in (*distance_lines(found), *map(mutant_line, found.outcomes)):
+            line.say(text)
     with new_folder(args.plots) as plots:
         write_tables(plots, found)
     write_json(args.metrics, metrics(found, pretrained))
@@ -46,18 +54,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{failed[0]}, the first of {len(failed)} failures, "
             f"{args.model} against {args.reference}, see {args.plots}"
         )
+    return summary_line(found)
 
 
-def show(check: Check) -> None:
-    """Print a check's line as soon as it is done."""
-    print(check_line(check), flush=True)
+def show(line: Line, in_full: bool, check: Finding) -> None:
+    """Show a check as soon as it is done; one that failed or was skipped stays, or all of them."""
+    line.show(check.link)
+    if in_full or isinstance(check, Skipped) or not check.passed:
+        line.say(check_line(check))
 
 
-def write_nothing(args: argparse.Namespace, kind: str) -> None:
-    """Zero checks, neither passed nor failed: transformers has only a GPT-2 to compare with."""
+def write_nothing(args: argparse.Namespace, kind: str) -> str:
+    """Zero checks, neither passed nor failed: transformers has only a GPT-2 to compare with.
+
+    Returns the reason.
+    """
     why = write_unsupported(args.plots, "compared", args.model, kind)
     write_json(args.metrics, {"checks_total": 0, "checks_passed": 0})
-    print(why)
+    return why
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -65,6 +79,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in ("model", "reference", "metrics", "plots"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--list", action="store_true", help="print every check and mutant")
     return parser.parse_args(arguments)
 
 

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load_language_model(args.model).to(device)
     tokenizer = Tokenizer.load(args.model / "vocabulary.json")
     try:
-        sampler = Sampler(args.temperature, args.top_k, args.top_p)
+        sampler = Sampler(args.temperature, args.top_k, args.top_p, tokenizer.vocab_size)
     except ValueError as error:
         raise UserError(f"{error}, the command line, change one of them") from None
     generator = torch.Generator(device=device).manual_seed(args.seed)

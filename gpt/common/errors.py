@@ -3,6 +3,11 @@
 import sys
 from collections.abc import Callable
 
+from gpt.common.text import printable
+
+# For a damaged file: DVC may take it for whole, and then does not make it again by itself.
+SCRUB = "run make scrub, then make repro"
+
 
 class UserError(Exception):
     """An error that a user caused and can mend. The text says WHAT, WHERE, WHAT TO DO."""
@@ -47,8 +52,6 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _say(message: str, code: int) -> int:
-    """Print one line. What a stranger's file put into it must not steer the terminal."""
-    line = " ".join(message.split())
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
-    print(f"error: {shown}", file=sys.stderr)
+    """Print one line."""
+    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 
-CHUNK = 1 << 20
+AGAIN = f"{SCRUB}, or get the file again"
 CHECKSUM = "values_sha256"  # the last key of a JSON file that carries its own
 
 
@@ -24,8 +24,8 @@ def sha256_file(path: Path) -> str:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    make_folder(path.parent)
+    temporary = _hidden(path, "partial")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -51,13 +51,21 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises UserError naming the file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        return json_object(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError:
         raise UserError(f"missing file, {path}, check the path") from None
-    except (ValueError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"not valid JSON, {path}, {error}") from None
+
+
+def json_object(text: str, path: Path) -> dict[str, Any]:
+    """The JSON object in the text of the file `path`. Raises UserError naming the file."""
+    try:
+        value = parse_json(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"not valid JSON, {path}, {error}, {AGAIN}") from None
     if not isinstance(value, dict):
-        raise UserError(f"not a JSON object, {path}, get the file again")
+        raise UserError(f"not a JSON object, {path}, {AGAIN}")
     return value
 
 
@@ -77,6 +85,11 @@ def read_checked_json(path: Path, again: str) -> dict[str, Any]:
 def sha256_values(value: Mapping[str, Any]) -> str:
     """The SHA-256 of JSON values, in whatever order and layout, in hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON. Raises ValueError, on a key that is there twice too, or RecursionError."""
+    return json.loads(text, object_pairs_hook=_unique_keys)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -101,21 +114,35 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Raises UserError if another process is filling it now.
     """
-    temporary = _temporary(path)
+    temporary, old = _hidden(path, "partial"), _hidden(path, "old.partial")
     with only_here(temporary):
         for left in temporary.iterdir():  # by a process that was killed
             remove(left)
+        _put_back(old, path)
         try:
             yield temporary
             for file in temporary.rglob("*"):
                 sync(file)
             sync(temporary)
-            remove(path)
+            # Aside in one piece: half of an old folder must never be taken for a whole one.
+            if os.path.lexists(path):
+                path.replace(old)
             temporary.replace(path)
-        except BaseException:
+        except BaseException as error:
+            _put_back(old, path)
             remove(temporary)
+            _name_instead(error, temporary, path)
             raise
     sync_folder(path.parent)
+    remove(old)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Bring back what was put aside, unless something else has taken its place."""
+    if os.path.lexists(path):
+        remove(old)
+    elif os.path.lexists(old):
+        old.replace(path)
 
 
 @contextmanager
@@ -125,7 +152,8 @@ def only_here(folder: Path) -> Iterator[None]:
     The lock lies on the folder itself and goes with the process, however that ends. Raises
     UserError if another process has the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
     if sys.platform == "win32":  # it opens no folders
         yield
         return
@@ -136,6 +164,14 @@ def only_here(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are not there, and force them onto the disk."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -161,6 +197,14 @@ def sync_folder(path: Path) -> None:
         sync(path)
 
 
+def _name_instead(error: BaseException, temporary: Path, path: Path) -> None:
+    """Let an error name the place of a folder, not the temporary folder, which is gone."""
+    if isinstance(error, UserError):
+        error.args = (str(error).replace(str(temporary), str(path)),)
+    elif isinstance(error, OSError) and isinstance(error.filename, str):
+        error.filename = error.filename.replace(str(temporary), str(path))
+
+
 def _lock(descriptor: int, folder: Path) -> bool:
     """Lock an open folder. False if another process has it, or has just put it elsewhere."""
     import fcntl
@@ -174,6 +218,6 @@ def _lock(descriptor: int, folder: Path) -> bool:
     return folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat())
 
 
-def _temporary(path: Path) -> Path:
-    # Beside the target, so that the rename never crosses a file system; .gitignore knows the name.
-    return path.with_name(f".{path.name}.partial")
+def _hidden(path: Path, ending: str) -> Path:
+    # Beside the target, so that no rename crosses a file system; .gitignore knows `partial`.
+    return path.with_name(f".{path.name}.{ending}")

@@ -4,12 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from gpt.common.screen import Line, current
 from gpt.data.metadata import SideMetadata
 from gpt.data.raw import RawText
 from gpt.data.split import Side
@@ -47,11 +47,10 @@ def make_tokenizer(params: TokenizeParams, raw: RawText, train: Side) -> Tokeniz
 def write_side(path: Path, side: Side, tokenizer: Tokenizer, workers: int) -> SideMetadata:
     """Write a side's token file. Raises UserError if there is no token."""
     size = sum(map(len, side.documents()))
-    with (
-        TokenWriter(path, tokenizer.vocab_size, tokenizer.sha256) as writer,
-        tqdm(total=size, unit="B", unit_scale=True, desc=path.name, disable=None) as bar,
-    ):
-        for ids in encode_documents(tokenizer, _shown(side.documents(), bar), workers):
+    line = current()
+    line.show(f"encoding {path.name}", 0, size)
+    with TokenWriter(path, tokenizer.vocab_size, tokenizer.sha256) as writer:
+        for ids in encode_documents(tokenizer, _counted(side.documents(), line), workers):
             writer.append(ids)
     return SideMetadata(tokens=len(writer), documents=len(side), bytes=size, sha256=writer.sha256)
 
@@ -104,7 +103,7 @@ def _in_order(function: Callable[[In], Out], jobs: Iterable[In], workers: int) -
             yield under_way.popleft().result()
 
 
-def _shown(documents: Iterable[bytes], bar: "tqdm[NoReturn]") -> Iterator[bytes]:
+def _counted(documents: Iterable[bytes], line: Line) -> Iterator[bytes]:
     for document in documents:
         yield document
-        bar.update(len(document))
+        line.advance(len(document))

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from gpt.common.errors import UserError
-from gpt.common.files import only_here, remove, sha256_file, sync
+from gpt.common.files import only_here, remove, sha256_file, sync, sync_folder
 from gpt.data.http_download import Download, check_size, complete
 
 
@@ -61,7 +61,11 @@ def _fetch_remote(url: str, sha256: str, cache: Path, max_bytes: int, timeout: f
         return whole
     remove(whole)
     download = Download(url, max_bytes, timeout, cache / f"{sha256}.partial")
+    resumed = download.resume_point()[0] > 0
     complete(download)
+    if resumed and sha256_file(download.partial) != sha256:
+        download.discard()  # a loss of power can leave bytes in it that nobody sent
+        complete(download)
     try:
         check_size(download.partial.stat().st_size, max_bytes, url)
         _check_sum(download.partial, sha256, url)
@@ -70,6 +74,7 @@ def _fetch_remote(url: str, sha256: str, cache: Path, max_bytes: int, timeout: f
         raise
     sync(download.partial)
     download.partial.replace(whole)
+    sync_folder(cache)
     remove(download.validator)
     return whole
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import requests
 from requests.exceptions import ChunkedEncodingError, InvalidSchema
-from tqdm import tqdm
 from urllib3.exceptions import HTTPError, MaxRetryError
 from urllib3.util import Retry
 
 from gpt.common.errors import UserError
 from gpt.common.files import remove, write_text
+from gpt.common.screen import current
+from gpt.common.text import printable
 
 CHUNK = 1 << 16  # what a cut connection may lose
 ATTEMPTS = 4
@@ -169,12 +170,13 @@ def _append(response: requests.Response, download: Download, offset: int) -> Non
     total = offset + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
     try:
         check_size(total or 0, download.max_bytes, download.url)
-        bar = tqdm(total=total, initial=offset, unit="B", unit_scale=True, disable=None)
-        with bar, download.partial.open("ab") as file:
+        line = current()
+        line.show(f"downloading {printable(download.url)}", offset, total)
+        with download.partial.open("ab") as file:
             for chunk in response.iter_content(CHUNK):
                 check_size(file.tell() + len(chunk), download.max_bytes, download.url)
                 file.write(chunk)
-                bar.update(len(chunk))
+                line.advance(len(chunk))
     except UserError:
         download.discard()
         raise

@@ -5,14 +5,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from gpt.common.errors import UserError
-from gpt.common.files import write_json
+from gpt.common.errors import SCRUB, UserError
+from gpt.common.files import parse_json, write_json
 from gpt.common.params import Count, Seed, reason, shown
 from gpt.data.fields import Sha256, Source, Split, ValFraction
 from gpt.tokenizer.tokenizer import Kind
 
 METADATA = "metadata.json"
-AGAIN = "run the tokenize stage again"
 
 
 class _Strict(BaseModel):
@@ -67,11 +66,16 @@ class Metadata(_Strict):
     def load(cls, path: Path) -> "Metadata":
         """Read and check the file. Raises UserError with the first key that is wrong."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            data = path.read_bytes()
+            found = cls.model_validate_json(data)
+            parse_json(data.decode())  # pydantic takes the last one of a key that is there twice
         except FileNotFoundError:
             raise UserError(f"no tokens, {path}, run the tokenize stage") from None
         except ValidationError as error:
-            raise UserError(f"{_explain(error.errors()[0], path)}, {AGAIN}") from None
+            raise UserError(f"{_explain(error.errors()[0], path)}, {SCRUB}") from None
+        except ValueError as error:
+            raise UserError(f"not valid JSON, {path}, {error}, {SCRUB}") from None
+        return found
 
 
 def _explain(error: ErrorDetails, path: Path) -> str:

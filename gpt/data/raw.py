@@ -6,7 +6,6 @@ provenance.json  source, licence, url and the like, and the fields of `RawSummar
 """
 
 import hashlib
-import json
 import mmap
 import warnings
 from array import array
@@ -18,8 +17,8 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt.common.errors import UserError
-from gpt.common.files import new_folder, sha256_file, write_json
+from gpt.common.errors import SCRUB, UserError
+from gpt.common.files import new_folder, parse_json, sha256_file, write_json
 from gpt.data.fields import Source
 
 CORPUS, DOCUMENTS, PROVENANCE = "corpus.txt", "documents.npy", "provenance.json"
@@ -118,9 +117,9 @@ def _write_corpus(path: Path, documents: Iterable[Document]) -> tuple[NDArray[np
 
 def _read_provenance(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise _damaged(path, "it is not valid JSON") from None
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"it is not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise _damaged(path, "it is not a JSON object")
     for key, kind in {"source": str, "sha256": str, "bytes": int, "documents": int}.items():
@@ -156,4 +155,4 @@ def _n_bytes(spans: NDArray[np.int64]) -> int:
 
 
 def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"damaged raw text, {path}, {reason}, run the download stage again")
+    return UserError(f"damaged raw text, {path}, {reason}, {SCRUB}")

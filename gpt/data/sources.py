@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from gpt.common.errors import UserError
+from gpt.common.files import parse_json
 from gpt.data.download_params import DownloadParams
 from gpt.data.fetch import expand, fetch, local_file
 from gpt.data.folder import Listing, is_text, kind_of, known, list_folder
@@ -172,7 +173,7 @@ def _read_jsonl(file: IO[bytes], field: str, path: Path) -> Iterator[Document]:
 def _text_of_line(line: bytes, field: str, where: str, offset: int) -> bytes:
     """The text in a line that begins at byte `offset` of its file."""
     try:
-        value = json.loads(line.decode())
+        value = parse_json(line.decode())
     except UnicodeDecodeError as error:
         at = offset + error.start
         raise UserError(f"not UTF-8 at byte {at}, {where}, convert it to UTF-8") from None

@@ -23,14 +23,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 
 MAGIC = b"GPTtoken"
 VERSION = 1
 LAYOUT = struct.Struct("<8sIIQQ32s32s")
 HEADER_SIZE = LAYOUT.size + hashlib.sha256().digest_size
 SCAN = 1 << 22  # ids checked at once
-AGAIN = "run the tokenize stage again"
 
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -95,7 +94,7 @@ def open_tokens(path: Path, tokenizer_sha256: str | None = None, verify: bool = 
         if verify:
             _verify(tokens, header)
     except ValueError as error:
-        raise UserError(f"bad token file ({error}), {path}, {AGAIN}") from None
+        raise UserError(f"bad token file ({error}), {path}, {SCRUB}") from None
     return TokenFile(tokens, header.vocab_size, header.tokenizer_sha256, header.sha256)
 
 

@@ -43,7 +43,14 @@ def baseline_losses(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(known.name, metrics[known.key]) for known in BASELINES if known.key in metrics]
 
 
-def baselines_table(metrics: Mapping[str, float], tokens_per_byte: float) -> str:
+def loss_sentence(metrics: Mapping[str, float]) -> str:
+    """The model's loss, with its standard error and the floor where these are known."""
+    error = f" ± {metrics['val_loss_se']:.4f}" if metrics["val_loss_se"] else ""
+    floor = f", floor {metrics['loss_floor']:.4f}" if "loss_floor" in metrics else ""
+    return f"loss {metrics['val_loss']:.4f}{error} nats per token{floor}"
+
+
+def baselines_table(metrics: Mapping[str, float]) -> str:
     """The losses as a table to read, beside the model's standard error and what it covers.
 
     An error of 0 is one that nobody knows, as of a single document: it is not shown.
@@ -52,9 +59,10 @@ def baselines_table(metrics: Mapping[str, float], tokens_per_byte: float) -> str
     headers = ["", "nats per token", "perplexity", "bits per byte"]
     headers += [] if floor is None else ["above the floor"]
     rows, known = [], metrics["val_loss_se"]
+    bits_per_nat = metrics["bits_per_byte"] / metrics["val_loss"]  # of a token, spread on its bytes
     for name, loss in baseline_losses(metrics):
         error = f" ± {known:.4f}" if known and name == MODEL.name else ""
-        bits = loss * tokens_per_byte / math.log(2)
+        bits = loss * bits_per_nat
         row = [name, f"{loss:.4f}{error}", f"{perplexity(loss):.4g}", f"{bits:.4f}"]
         rows.append(row + ([] if floor is None else [f"{loss - floor:.4f}"]))
     table = tabulate(rows, headers, tablefmt="plain", disable_numparse=True)

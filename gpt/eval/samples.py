@@ -4,6 +4,7 @@ Words are split at white space, so that the figures of different vocabularies ca
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gpt.common.samples import Sample, samples_page
 from gpt.eval.params import EvalParams
@@ -72,7 +73,8 @@ def continuation(
     sampler: Sampler, tokenizer: Tokenizer, params: EvalParams, number: int
 ) -> Continuation:
     """The continuation of text number `number`, which has a seed of its own."""
-    return Continuation(sampler, params.sample_tokens, params.seed + number, tokenizer.end_of_text)
+    known = replace(sampler, n_ids=tokenizer.vocab_size)
+    return Continuation(known, params.sample_tokens, params.seed + number, tokenizer.end_of_text)
 
 
 def variants(params: EvalParams) -> dict[str, Sampler]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 from gpt.config import GPTConfig, ModelConfig
 from gpt.data.counts import Counts, token_counts
 from gpt.data.metadata import Metadata
@@ -125,7 +125,7 @@ def floor_loss(metadata: Metadata, texts: Iterable[bytes], n_tokens: int) -> flo
     try:
         return -math.fsum(grammar.log_prob(text.decode()) for text in texts) / n_tokens
     except grammar.NotAStory as error:
-        raise UserError(f"{error}, the validation split, run download and tokenize again") from None
+        raise UserError(f"{error}, the validation split, {SCRUB}") from None
 
 
 def untrained_model(provenance: Mapping[str, Any], config: ModelConfig) -> GPT | None:

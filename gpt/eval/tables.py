@@ -20,7 +20,8 @@ Row = tuple[str | int, ...]
 def write_tables(folder: Path, scored: Scored, baselines: Sequence[tuple[str, float]]) -> None:
     """Fill `folder` with documents, loss by position and by frequency, and the baselines."""
     documents.write_documents(folder, document_rows(scored))
-    write_tsv(folder / "position.tsv", ("position", "loss", "tokens"), position_rows(scored))
+    columns = ("position", "loss", "se", "tokens")
+    write_tsv(folder / "position.tsv", columns, position_rows(scored))
     columns = ("frequency", "loss", "unigram", "share")
     write_tsv(folder / "frequency.tsv", columns, frequency_rows(scored))
     rows = [(name, number(loss)) for name, loss in baselines]
@@ -39,7 +40,11 @@ def position_rows(scored: Scored) -> list[Row]:
     starts = [0, 1, *(base << i for i in range(64) for base in (2, 3) if base << i < 1 << 62)]
     bins = np.searchsorted(starts, scored.positions, side="right") - 1
     means, tokens = mean_by(bins, scored.losses), np.bincount(bins)
-    return [(starts[i], number(means[i]), int(tokens[i])) for i in np.flatnonzero(tokens)]
+    errors = error_by(bins, scored.losses, scored.owners)
+    return [
+        (starts[i], number(means[i]), number(errors[i]), int(tokens[i]))
+        for i in np.flatnonzero(tokens)
+    ]
 
 
 def frequency_rows(scored: Scored) -> list[Row]:
@@ -59,6 +64,22 @@ def mean_by(group: NDArray[np.integer], values: Losses) -> Losses:
     """The mean (groups,) of `values` (N,) in each `group` (N,); 0 in one that is empty."""
     sums = np.bincount(group, weights=values)
     return np.asarray(sums / np.maximum(np.bincount(group), 1), dtype=np.float64)
+
+
+def error_by(group: NDArray[np.integer], values: Losses, owners: NDArray[np.integer]) -> Losses:
+    """The standard error (groups,) of each mean, over other texts; 0 where one text is all.
+
+    `owners` (N,) are the texts, whose tokens are not independent: the mean is a ratio, the nats of
+    a text over its tokens (Cochran 1977, Sampling Techniques, section 2.11).
+    """
+    residuals = values - mean_by(group, values)[group]
+    n = int(owners.max()) + 1
+    pairs, place = np.unique(group * n + owners, return_inverse=True)
+    sums = np.bincount(place, weights=residuals)  # of each text within each group
+    texts = np.bincount(pairs // n)
+    spread = np.bincount(pairs // n, weights=sums**2) * texts / np.maximum(texts - 1, 1)
+    errors = np.where(texts > 1, np.sqrt(spread), 0.0) / np.maximum(np.bincount(group), 1)
+    return np.asarray(errors, dtype=np.float64)
 
 
 def number(value: float) -> str:

@@ -4,6 +4,8 @@ Safetensors files are read one tensor at a time. PyTorch's pickle-based format g
 `torch.load(weights_only=True)`.
 """
 
+import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,14 +38,14 @@ class PickledTensors(TensorFiles):
 
     def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
         stored = {
-            name: Stored(path, tuple(tensor.shape), DTYPES.get(tensor.dtype, "other"))
+            name: Stored(path, tuple(tensor.shape), _dtype_name(tensor.dtype))
             for name, tensor in tensors.items()
         }
         super().__init__(stored, {})
         self._tensors = tensors
 
     def read(self, name: str) -> Tensor:
-        return self._tensors[name].clone()
+        return self._tensors[name].detach().clone()  # some files hold Parameters
 
 
 class ShardedTensors(TensorFiles):
@@ -99,31 +101,53 @@ def _check_listed(shard: TensorFiles, shard_of: Mapping[str, str], path: Path) -
 
 def _open_pickled(path: Path) -> TensorFiles:
     """A state dict in PyTorch's format, without running any code that the file may hold."""
+    with warnings.catch_warnings(action="ignore"):  # on formats that are refused in one line below
+        try:
+            value = _load(path, mmap=True)
+        except RuntimeError:  # the format before PyTorch 1.6 is no zip file and cannot be mapped
+            value = _load(path, mmap=False)
+    if not isinstance(value, dict) or not all(isinstance(v, Tensor) for v in value.values()):
+        raise UserError(f"not a mapping of tensors, {path}, save it with save_pretrained")
+    tensors = {str(name): tensor for name, tensor in value.items()}
+    for name, tensor in tensors.items():
+        if (kind := _kind(tensor)) != "plain":
+            raise UserError(f"{name} is a {kind} tensor, {path}, save it again as safetensors")
+    return PickledTensors(path, tensors)
+
+
+def _load(path: Path, mmap: bool) -> Any:
+    """The file's content. Raises RuntimeError if it is to be mapped and cannot be, or UserError."""
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # the format before PyTorch 1.6 is no zip file and cannot be mapped
-        value = _load_legacy(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # damaged bytes fail in every way that the unpickler's code can
-        raise _not_plain(path, error) from None
-    if not isinstance(value, dict) or not all(isinstance(v, Tensor) for v in value.values()):
-        raise UserError(f"not a mapping of tensors, {path}, save it with save_pretrained")
-    return PickledTensors(path, {str(name): tensor for name, tensor in value.items()})
+        if mmap and isinstance(error, RuntimeError):
+            raise
+        raise UserError(
+            f"damaged, or more than plain tensors in it, {path}, "
+            f"save it again as safetensors ({_reason(error)})"
+        ) from None
 
 
-def _load_legacy(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise _not_plain(path, error) from None
+def _reason(error: Exception) -> str:
+    """The one thing that went wrong, without PyTorch's advice to load such a file all the same."""
+    text = " ".join(str(error).split())
+    unpickler = re.search(r"WeightsUnpickler error: (.+?)(?= Please | was not |$)", text)
+    return ((unpickler[1] if unpickler else text) or type(error).__name__)[:120]
 
 
-def _not_plain(path: Path, error: Exception) -> UserError:
-    reason = (" ".join(str(error).split()) or type(error).__name__)[:120]
-    return UserError(
-        f"damaged, or more than plain tensors in it, {path}, "
-        f"save it again as safetensors ({reason})"
-    )
+def _kind(tensor: Tensor) -> str:
+    """The way in which a tensor's numbers are stored; only `plain` ones can be copied as they are.
+
+    A quantised tensor has a dtype of its own, which is refused by name.
+    """
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    return "meta" if tensor.is_meta else "plain"
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return DTYPES.get(dtype, str(dtype).removeprefix("torch."))

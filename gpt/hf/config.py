@@ -6,8 +6,10 @@ from typing import Any
 
 from gpt.common.errors import UserError
 from gpt.common.files import read_json
+from gpt.common.params import shown
 from gpt.config import GPTConfig
 from gpt.hf.files import CONFIG
+from gpt.hf.validation import check_config
 from gpt.weights.model_folder import checked_config
 
 # Fields of GPT2Config that change the maths and that GPTConfig has: theirs, ours, their default.
@@ -49,6 +51,10 @@ REQUIRED: dict[str, Any] = {
     "quantization_config": None,
     "tie_encoder_decoder": False,
 }
+DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
+DEFAULT_DROPOUT = 0.1  # of all three
+MOST_LABELS = 2**16  # transformers makes a table of them
+EXPORTED = {"architectures": ["GPT2LMHeadModel"], "dtype": "float32"}
 # Fields that leave logits and gradients of an undropped-out model as they are.
 HARMLESS = frozenset(
     """
@@ -71,8 +77,14 @@ HARMLESS = frozenset(
 
 
 def read_hf_config(path: Path) -> GPTConfig:
-    """Our configuration from the file `path` of theirs. Raises UserError."""
-    return config_from_hf(read_json(path), path)
+    """Our configuration from the file `path` of theirs.
+
+    Raises UserError on what cannot be equal, and on what transformers itself refuses.
+    """
+    values = read_json(path)
+    config = config_from_hf(values, path)
+    check_config(values, path)
+    return config
 
 
 def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
@@ -85,19 +97,26 @@ def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
         raise UserError(f"model_type is missing, {path}, it must be a GPT-2 model's {CONFIG}")
     for name, only in REQUIRED.items():
         if values.get(name, only) != only:
-            raise UserError(f"{name} is {values[name]!r}, {path}, only {only!r} can be imported")
+            raise UserError(
+                f"{name} is {shown(values[name])}, {path}, only {only!r} can be imported"
+            )
     mapped = {theirs for theirs, _, _ in MATHS}
     if unknown := sorted(values.keys() - mapped - REQUIRED.keys() - HARMLESS):
         raise UserError(
-            f"{unknown[0]} is {values[unknown[0]]!r}, {path}, it is not a known field of GPT-2: "
-            "its effect on the maths is unknown, so it is not imported"
+            f"{unknown[0]} is {shown(values[unknown[0]])}, {path}, "
+            "it is not a known field of GPT-2: its effect on the maths is unknown, "
+            "so it is not imported"
         )
+    labels = values.get("num_labels")
+    if isinstance(labels, int) and labels > MOST_LABELS:
+        raise UserError(f"num_labels is {shown(labels)}, {path}, at most {MOST_LABELS} are allowed")
     found = {ours: values.get(theirs, default) for theirs, ours, default in MATHS}
+    found["dropout"] = _dropout(values)
     activation = found["activation"]
     if not isinstance(activation, str) or activation not in ACTIVATION_NAMES:
         raise UserError(
-            f"activation_function is {activation!r}, {path}, only {', '.join(ACTIVATION_NAMES)} "
-            "can be imported"
+            f"activation_function is {shown(activation)}, {path}, "
+            f"only {', '.join(ACTIVATION_NAMES)} can be imported"
         )
     return checked_config(GPTConfig, found | {"activation": ACTIVATION_NAMES[activation]}, path)
 
@@ -105,16 +124,40 @@ def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
 def config_to_hf(config: GPTConfig, end_of_text: int | None) -> dict[str, Any]:
     """A config.json for GPT2LMHeadModel that computes what `config` computes."""
     values = {theirs: getattr(config, ours) for theirs, ours, _ in MATHS}
-    dropouts = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
     return {
-        "architectures": ["GPT2LMHeadModel"],
+        **EXPORTED,
         "model_type": "gpt2",
-        "dtype": "float32",
         **values,
-        **dropouts,
+        **dict.fromkeys(DROPOUTS, config.dropout),
         "bos_token_id": end_of_text,
         "eos_token_id": end_of_text,
     }
+
+
+def config_as_in(source: Mapping[str, Any], config: GPTConfig, path: Path) -> dict[str, Any]:
+    """The config.json `source` that was imported, for a model that may have been trained since.
+
+    It comes back as it was but for what the weights' files now are, and where `config` differs
+    from it. `path` is the file that errors name.
+    """
+    imported = config_from_hf(source, path)
+    changed = {
+        theirs: getattr(config, ours)
+        for theirs, ours, _ in MATHS
+        if getattr(config, ours) != getattr(imported, ours)
+    }
+    if config.dropout != imported.dropout:
+        changed |= dict.fromkeys(DROPOUTS, config.dropout)
+    dropped = {"torch_dtype"} | {alias for alias, name in ALIASES.items() if name in changed}
+    kept = {name: value for name, value in source.items() if name not in dropped}
+    return kept | changed | EXPORTED
+
+
+def _dropout(values: Mapping[str, Any]) -> float:
+    """The one probability of all dropouts; 0 where they differ, or drop all: GPTConfig has one."""
+    found = [values.get(name, DEFAULT_DROPOUT) for name in DROPOUTS]
+    alike = found.count(found[0]) == len(found) and isinstance(found[0], float)
+    return found[0] if alike and 0 <= found[0] < 1 else 0.0
 
 
 def _resolve_aliases(values: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -12,15 +12,16 @@ CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 VOCAB, MERGES = "vocab.json", "merges.txt"
-OPTIONAL_FILES = (
-    GENERATION_CONFIG,
+TOKENIZER_FILES = (
     TOKENIZER,
     TOKENIZER_CONFIG,
     VOCAB,
     MERGES,
     "special_tokens_map.json",
     "added_tokens.json",
+    "chat_template.jinja",
 )
+OPTIONAL_FILES = (GENERATION_CONFIG, *TOKENIZER_FILES)
 INDEX = f"{WEIGHTS}.index.json"
 PICKLED = "pytorch_model.bin"
 PICKLED_INDEX = f"{PICKLED}.index.json"

@@ -4,17 +4,29 @@ All limits stand here. "Relative" figures are a largest difference over the larg
 kind.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-LINKS = ("structure", "computation", "learning", "behaviour", "both ways round")
-STRUCTURE, COMPUTATION, LEARNING, BEHAVIOUR, ROUND_TRIP = LINKS
+LINKS = (
+    *("structure", "computation", "learning", "training", "optimizers"),
+    *("behaviour", "contexts", "sampling", "both ways round"),
+)
+STRUCTURE, COMPUTATION, LEARNING, TRAINING, OPTIMIZERS, *_REST = LINKS
+BEHAVIOUR, CONTEXTS, SAMPLING, ROUND_TRIP = _REST
+REDUCED = (TRAINING, OPTIMIZERS, CONTEXTS, SAMPLING)  # links that the reduced model alone is asked
+FILES = "files"  # beside the weights: a link of the folder, which no mutant of the model can fail
 
 LOSS_RELATIVE = 1e-5
 GRADIENT_RELATIVE = 1e-10
 STEP_RELATIVE = 1e-6  # weights after a step of AdamW, in units of the learning rate
+ACCUMULATED_RELATIVE = 1e-5  # gradients of several passes whose loss goes through float32
+ADAMW_RELATIVE = 1e-12  # updates of several steps, in float64
+MUON_RELATIVE = 0.05  # the same of Muon, which orthogonalises in bfloat16: root mean square
 CACHE_RELATIVE = 1e-12
+PROBABILITY = 1e-5  # of a token, in float32
+KERNEL_RATIO = 2.0  # our difference from transformers over that of its kernels from each other
 DISTANCE_RATIO = 2.0  # our distance from the reference over the nearer of transformers' kernels
 BF16_KL_RATIO = 2.0  # our divergence from the reference in bfloat16 over transformers'
 BF16_ARGMAX_RATIO = 2.0  # the same of the share of positions with another likeliest token
@@ -55,3 +67,21 @@ class Check:
     def magnitude(self) -> float:
         """The figure in units of its limit; where the limit is 0, the figure itself."""
         return self.figure / self.limit if self.limit else self.figure
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A proof that this model or its reference leaves no room for, and the reason."""
+
+    link: str
+    name: str
+    why: str
+
+
+Finding = Check | Skipped
+
+
+def first_failure(findings: Iterable[Finding]) -> Check | None:
+    """The first check that failed; none after it is made."""
+    checks = (finding for finding in findings if isinstance(finding, Check))
+    return next((check for check in checks if not check.passed), None)

@@ -1,16 +1,29 @@
 """Expected results: what transformers computes on a set of inputs."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gpt.parity.forward_pass import ForwardPass
+from gpt.parity.check import FP64
+from gpt.parity.figures import gradient_difference, has_ties, relative
+from gpt.parity.forward_pass import ForwardPass, TrainingPass
 from gpt.parity.inputs import Inputs
-from gpt.parity.oracles import Kernel, TransformersOracle
+from gpt.parity.oracles import KERNELS, Kernel, TransformersOracle
 
-SAMPLING: dict[str, Any] = {"temperature": 0.9, "top_k": 50, "top_p": 0.95}
+# Without top_p, which may keep either of two equally likely tokens.
+DROPOUT = 0.2  # in training mode
+SEEDS = (11, 12)  # of texts drawn from the first prompt
+# Without top_k and top_p, which may keep either of two equally likely tokens.
+SAMPLED: dict[str, Any] = {"temperature": 0.9, "top_k": 0}
+
+
+class Spread(NamedTuple):
+    """Relative differences of transformers' two kernels."""
+
+    logits: float
+    gradients: float
 
 
 class Expected:
@@ -23,6 +36,8 @@ class Expected:
         self.oracle, self.inputs = oracle, inputs
         self._keep_passes = keep_passes
         self._passes: dict[tuple[int, torch.dtype, Kernel], ForwardPass] = {}
+        self._training_passes: dict[Kernel, TrainingPass] = {}
+        self._drawn: dict[int, Tensor] = {}
 
     def forward(self, index: int, dtype: torch.dtype, kernel: Kernel) -> ForwardPass:
         """The forward pass on text number `index`."""
@@ -35,6 +50,46 @@ class Expected:
         return result
 
     @cached_property
+    def forward_long(self) -> ForwardPass:
+        """The forward pass on the first block of the long text, by the eager kernel in float64."""
+        return self.oracle.forward(self.inputs.block, torch.float64, "eager")
+
+    @cached_property
+    def sliding_logits(self) -> Tensor:
+        """The logits (1, n, V) before each token that is dictated to the generator, from scratch.
+
+        A context that would grow past the block loses its first half block.
+        """
+        text, block = self.inputs.long_text, self.inputs.block_size
+        logits = []
+        for length in (n for dictation in self.inputs.dictations for n in range(*dictation)):
+            start = 0
+            while length - start > block:
+                start += max(1, block // 2)
+            context = self.oracle.forward(text[:, start:length], torch.float64, "eager")
+            logits.append(context.logits[:, -1])
+        return torch.stack(logits, dim=1)
+
+    def training_pass(self, kernel: Kernel) -> TrainingPass:
+        """The pass in training mode on a full block, with dropout."""
+        if kernel not in self._training_passes:
+            text, seed = self.inputs.lesson, self.inputs.seed
+            self._training_passes[kernel] = self.oracle.training_pass(text, kernel, DROPOUT, seed)
+        return self._training_passes[kernel]
+
+    @cached_property
+    def training_spread(self) -> Spread:
+        """How far transformers' kernels are from each other in training mode."""
+        sdpa, eager = (self.training_pass(kernel) for kernel in KERNELS)
+        gradients = gradient_difference(eager.gradients, sdpa.gradients)
+        return Spread(relative(eager.logits, sdpa.logits), gradients)
+
+    @cached_property
+    def batch_gradients(self) -> dict[str, Tensor]:
+        """The gradients on the batch, all of it at once, in float64."""
+        return self.oracle.gradients(self.inputs.batch[:, :-1], self.inputs.batch[:, 1:])
+
+    @cached_property
     def loss(self) -> float:
         """transformers' own loss on the training text."""
         return self.oracle.loss(self.inputs.training)
@@ -42,7 +97,19 @@ class Expected:
     @cached_property
     def gradients(self) -> dict[str, Tensor]:
         """The gradients on the training text, in float64."""
-        return self.oracle.gradients(self.inputs.training)
+        return self._gradients("sdpa")
+
+    @cached_property
+    def other_gradients(self) -> dict[str, Tensor]:
+        """The same by the other of transformers' kernels."""
+        return self._gradients("eager")
+
+    def _gradients(self, kernel: Kernel) -> dict[str, Tensor]:
+        ids = self.inputs.training
+        gradients = self.oracle.gradients(ids, ids[:, 1:], kernel)
+        if not self._keep_passes:
+            self.oracle.release()  # memory
+        return gradients
 
     @cached_property
     def greedy(self) -> Tensor:
@@ -50,10 +117,25 @@ class Expected:
         return self.oracle.generate(self.inputs.prompts, self.inputs.new_tokens, do_sample=False)
 
     @cached_property
+    def greedy_is_chance(self) -> bool:
+        """Whether rounding alone decides which token is the likeliest, somewhere on their way."""
+        text = torch.cat((self.inputs.prompts, self.greedy), dim=1)[:, :-1]
+        logits = self.oracle.forward(text, torch.float64, "sdpa").logits
+        return has_ties(logits[:, self.inputs.prompts.size(1) - 1 :], FP64.relative)
+
+    @cached_property
     def sampled(self) -> Tensor:
         """The sampled continuation (B, n) of the prompts, from the inputs' seed."""
-        with torch.random.fork_rng():
-            torch.manual_seed(self.inputs.seed)
-            return self.oracle.generate(
-                self.inputs.prompts, self.inputs.new_tokens, do_sample=True, **SAMPLING
-            )
+        return self._sample(self.inputs.prompts, self.inputs.seed)
+
+    def drawn(self, seed: int) -> Tensor:
+        """Two continuations (2, n) of the first prompt, drawn side by side from a seed."""
+        if seed not in self._drawn:
+            self._drawn[seed] = self._sample(self.inputs.prompts[:1].repeat(2, 1), seed)
+        return self._drawn[seed]
+
+    def _sample(self, prompts: Tensor, seed: int) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            count = self.inputs.new_tokens
+            return self.oracle.generate(prompts, count, do_sample=True, **SAMPLED)

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gpt.parity.check import STEP_RELATIVE
+
 TINY = 1e-30  # instead of a division by zero
+NO_GRADIENT = 1e-4  # of the largest gradient: below, a tensor's is what cancellation left over
 ADAMW_LR = 1e-3
+ROUNDINGS = 8 * torch.finfo(torch.float64).eps / STEP_RELATIVE
 PIECE = 1 << 20  # numbers compared at once
 
 
@@ -40,34 +44,54 @@ def highest(values: Iterable[float]) -> float:
     return math.nan if any(map(math.isnan, found)) else max(found)
 
 
-def disagreement(ours: Tensor, theirs: Tensor) -> float:
-    """The share of positions whose likeliest token differs, logits (B, T, V)."""
-    return float((ours.argmax(-1) != theirs.argmax(-1)).double().mean())
+def disagreement(ours: Tensor, theirs: Tensor, rounding: float) -> float:
+    """The share of positions whose likeliest token differs, logits (B, T, V).
+
+    Where theirs score both tokens alike, within `rounding` of the largest logit, neither is wrong.
+    """
+    chosen = theirs.gather(-1, ours.argmax(-1, keepdim=True)).squeeze(-1)
+    behind = theirs.amax(-1) - chosen
+    return float((behind > rounding * float(theirs.abs().max())).double().mean())
+
+
+def has_ties(logits: Tensor, rounding: float) -> bool:
+    """Whether rounding decides which token is the likeliest at any position, logits (B, T, V)."""
+    if logits.size(-1) < 2:
+        return False
+    best = logits.topk(2).values
+    return bool((best[..., 0] - best[..., 1] <= rounding * float(logits.abs().max())).any())
 
 
 def divergence(reference: Tensor, other: Tensor) -> float:
-    """Mean KL divergence of two sets of logits (B, T, V), in nats per token."""
+    """Median over all tokens of the KL divergence of two sets of logits (B, T, V), in nats.
+
+    Not the mean, which a few tokens would decide where LayerNorm has next to nothing to normalise.
+    """
     p, q = reference.double().log_softmax(-1), other.double().log_softmax(-1)
-    return float(F.kl_div(q, p, reduction="none", log_target=True).sum(-1).mean())
+    return float(F.kl_div(q, p, reduction="none", log_target=True).sum(-1).median())
 
 
-def mean_loss(logits: Tensor, ids: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of each token of `ids` (B, T) given those before it.
+def mean_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of `targets` (B, T) under the first T of the logits (B, >=T, V).
 
     In the logits' own precision, where `gpt.loss` and transformers go through float32.
     """
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    return F.cross_entropy(logits[:, : targets.size(1)].flatten(0, 1), targets.flatten())
 
 
-def gradient_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> float:
+def gradient_difference(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], least: float = NO_GRADIENT
+) -> float:
     """The largest difference within a tensor, over that tensor's largest gradient, of all tensors.
 
     Theirs may have more tensors: biases that we lack. A tensor that has next to no gradient at all
-    (that of a layer that saw one token, say) is measured by the model's largest.
+    (that of a layer that saw one token, say) is measured by a share of the model's largest,
+    `least`.
     """
     if not ours.keys() <= theirs.keys():
         return math.inf
-    floor = 1e-6 * max(float(gradient.abs().max()) for gradient in theirs.values())
+    largest = max(float(gradient.abs().max()) for gradient in theirs.values())
+    floor = max(least * largest, TINY)
     return highest(
         largest_difference(gradient, theirs[name]) / max(float(theirs[name].abs().max()), floor)
         for name, gradient in ours.items()
@@ -77,13 +101,27 @@ def gradient_difference(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
 def step_difference(weights: tuple[Tensor, Tensor], gradients: tuple[Tensor, Tensor]) -> float:
     """Largest difference of two weights after a step of AdamW, in units of the learning rate.
 
-    AdamW works on every number by itself, so it may go through a tensor piece by piece.
+    Of a weight so large that float64 rounds it by more, in units of that rounding. AdamW works on
+    every number by itself, so it may go through a tensor piece by piece.
     """
     if weights[0].shape != weights[1].shape:
         return math.inf
     parts = zip(*map(pieces, (*weights, *gradients)), strict=True)
-    steps = ((adamw_step(w1, g1) - adamw_step(w2, g2)).abs().max() for w1, w2, g1, g2 in parts)
-    return highest(map(float, steps)) / ADAMW_LR
+    steps = (
+        ((adamw_step(w1, g1) - adamw_step(w2, g2)).abs() / step_unit(w2)).max()
+        for w1, w2, g1, g2 in parts
+    )
+    return highest(map(float, steps))
+
+
+def step_unit(weight: Tensor) -> Tensor:
+    """The learning rate, or a few roundings of each weight over the limit of `step_difference`."""
+    return ADAMW_LR + ROUNDINGS * weight.abs()
+
+
+def global_norm(gradients: Iterable[Tensor]) -> float:
+    """The norm of all gradients together, without the overflow of their squares."""
+    return math.hypot(*(float(torch.linalg.vector_norm(gradient)) for gradient in gradients))
 
 
 def adamw_step(weight: Tensor, gradient: Tensor) -> Tensor:

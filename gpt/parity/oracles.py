@@ -4,8 +4,6 @@ Both read a folder that transformers can load. Shapes: B batch, T time.
 """
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpt.common.files import read_json
 from gpt.config import GPTConfig
+from gpt.generate import Sampler
 from gpt.hf.checkpoint import open_checkpoint
 from gpt.hf.config import read_hf_config
 from gpt.hf.files import CONFIG
 from gpt.hf.names import full_names, match_names, name_table
+from gpt.hf.validation import quiet_transformers, refusal
 from gpt.parity import reference
 from gpt.parity.figures import mean_loss
-from gpt.parity.forward_pass import ForwardPass
+from gpt.parity.forward_pass import ForwardPass, TrainingPass
 
 Kernel = Literal["sdpa", "eager"]
 KERNELS: tuple[Kernel, ...] = ("sdpa", "eager")
@@ -45,12 +46,20 @@ class TransformersOracle:
                 from transformers import GPT2LMHeadModel
 
                 self._model = GPT2LMHeadModel.from_pretrained(
-                    self.folder, dtype=torch.float32, attn_implementation=kernel
+                    self.folder,
+                    config=self._their_config,
+                    dtype=torch.float32,
+                    attn_implementation=kernel,
+                    generation_config=plain_generation(),
                 )
             # Converted here: a checkpoint in half precision must not decide the model's precision.
             self._model = self._model.to(dtype).eval()
         self._model.set_attn_implementation(kernel)
         return self._model
+
+    @cached_property
+    def _their_config(self) -> Any:
+        return their_config(self.folder / CONFIG)
 
     def release(self) -> None:
         """Give the model's memory back."""
@@ -58,10 +67,11 @@ class TransformersOracle:
             self._model = None
             gc.collect()  # its modules refer to each other in cycles
 
-    @torch.inference_mode()
     def forward(self, ids: Tensor, dtype: torch.dtype, kernel: Kernel) -> ForwardPass:
         """The forward pass on `ids` (B, T)."""
-        output = self.model(dtype, kernel)(ids, output_hidden_states=True, use_cache=False)
+        model = self.model(dtype, kernel)
+        with torch.inference_mode():
+            output = model(ids, output_hidden_states=True, use_cache=False)
         return ForwardPass(list(output.hidden_states), output.logits)
 
     @cached_property
@@ -87,32 +97,62 @@ class TransformersOracle:
         with torch.inference_mode(), quiet_transformers():
             return float(model(ids, labels=ids, use_cache=False).loss)
 
-    def gradients(self, ids: Tensor) -> dict[str, Tensor]:
-        """Gradients of the loss in float64, under our names and in our layout."""
-        model = self.model(torch.float64)
+    def gradients(self, ids: Tensor, targets: Tensor, kernel: Kernel = "sdpa") -> dict[str, Tensor]:
+        """Gradients in float64 of the loss of `targets` (B, <=T) after `ids` (B, T).
+
+        Under our names and in our layout.
+        """
         # transformers' own loss would go through float32, whatever the model's precision.
-        torch.autograd.backward(mean_loss(model(ids, use_cache=False).logits, ids))
+        logits = self.model(torch.float64, kernel)(ids, use_cache=False).logits
+        return self._backward(mean_loss(logits, targets))
+
+    def training_pass(
+        self, text: Tensor, kernel: Kernel, dropout: float, seed: int
+    ) -> TrainingPass:
+        """Each token of `text` (B, T + 1) after those before it, in training mode, in float64.
+
+        With `dropout` in all its places, drawn from `seed`.
+        """
+        model = self.model(torch.float64, kernel).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = dropout
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            logits = model(text[:, :-1], use_cache=False).logits
+        model.eval()
+        return TrainingPass(logits.detach(), self._backward(mean_loss(logits, text[:, 1:])))
+
+    def _backward(self, loss: Tensor) -> dict[str, Tensor]:
+        torch.autograd.backward(loss)
+        model = self.model(torch.float64)
         theirs = dict(model.named_parameters())
         gradients = {
             ours: _turned(theirs[name].grad, transpose)
             for ours, (name, transpose) in name_table(self.config).items()
         }
-        self.release()
+        model.zero_grad()
         return gradients
 
     def parameter(self, ours: str) -> Tensor:
         """A float64 tensor as the checkpoint's files have it, in our layout."""
         _, transpose = name_table(self.config)[ours]
-        return _turned(self.checkpoint.read(self.names[ours]), transpose).double()
+        return _turned(self._read(ours), transpose).double()
 
     def stored(self, theirs: str) -> Tensor:
         """A tensor as the checkpoint's files have it, widened to float32, by its full name."""
         table = name_table(self.config)
         ours = next(ours for ours, (name, _) in table.items() if name == theirs)
-        return self.checkpoint.read(self.names[ours]).float()
+        return self._read(ours).float()
+
+    def _read(self, ours: str) -> Tensor:
+        return self.checkpoint.read(self.names[ours]).detach()  # a .bin may hold parameters
 
     def generate(self, prompts: Tensor, n_tokens: int, **options: Any) -> Tensor:
-        """The tokens (B, n_tokens) that transformers' own `generate` appends, in float64."""
+        """The tokens (B, n_tokens) that transformers' own `generate` appends, in float64.
+
+        `options` alone decide how: the folder's generation_config.json is not obeyed.
+        """
         model = self.model(torch.float64)
         with quiet_transformers():
             out: Tensor = model.generate(
@@ -137,7 +177,7 @@ class NumpyOracle:
     def read(self, name: str) -> "np.ndarray[Any, Any]":
         """A tensor of the checkpoint by its full name."""
         tensor = self._checkpoint.read(self._names[name])
-        return tensor.float().numpy()
+        return tensor.detach().float().numpy()
 
     def forward(self, ids: Tensor) -> ForwardPass:
         """The forward pass on `ids` (B, T), one row after another."""
@@ -147,21 +187,55 @@ class NumpyOracle:
         return ForwardPass(stream, torch.from_numpy(np.stack(logits)))
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """transformers without its progress bars and log messages."""
-    from transformers.utils import logging
+def their_config(path: Path) -> Any:
+    """GPT2Config of a config.json, but for what the oracle decides: its kernel, what it returns.
 
-    switch: Any = logging  # without type hints
-    verbosity, bars = switch.get_verbosity(), switch.is_progress_bar_enabled()
-    switch.set_verbosity_error()
-    switch.disable_progress_bar()
-    try:
-        yield
-    finally:
-        switch.set_verbosity(verbosity)
-        if bars:
-            switch.enable_progress_bar()
+    Raises UserError where transformers refuses it, or the model that it describes.
+    """
+    plain: dict[str, Any] = {
+        "return_dict": True,
+        "output_attentions": False,
+        "output_hidden_states": False,
+        "attn_implementation": None,
+        "_attn_implementation": None,
+    }
+    values = read_json(path) | plain
+    with refusal("the configuration", path), quiet_transformers(), torch.device("meta"):
+        from transformers import GPT2Config, GPT2LMHeadModel
+
+        config = GPT2Config.from_dict(values)
+        GPT2LMHeadModel(config)
+    return config
+
+
+def their_probabilities(logits: Tensor, sampler: Sampler) -> Tensor:
+    """The distribution (B, V) that transformers draws from, with the settings of `sampler`."""
+    from transformers.generation import logits_process as theirs
+
+    warpers: Any = theirs  # without type hints
+    scores = warpers.TemperatureLogitsWarper(sampler.temperature)(None, logits)
+    if sampler.top_k:
+        scores = warpers.TopKLogitsWarper(sampler.top_k)(None, scores)
+    if sampler.top_p < 1:
+        scores = warpers.TopPLogitsWarper(sampler.top_p)(None, scores)
+    probabilities: Tensor = scores.softmax(-1)
+    return probabilities
+
+
+def plain_generation(**options: Any) -> Any:
+    """A GenerationConfig of these options alone, in the place of the folder's own."""
+    import transformers
+
+    config: Any = transformers.GenerationConfig  # without type hints
+    return config(**options)
+
+
+def their_tokenizer(folder: Path) -> Any:
+    """The tokenizer that transformers loads from a folder. Raises UserError where it refuses."""
+    with refusal("the tokenizer", folder), quiet_transformers():
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder)
 
 
 def _turned(tensor: Tensor, transpose: bool) -> Tensor:

@@ -1,4 +1,7 @@
-"""The reduced model: three blocks and a part of the vocabulary, to try the mutants on."""
+"""The reduced model: three blocks, a part of the vocabulary and a short context.
+
+What is costly is asked of it alone, and the mutants are tried on it.
+"""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -19,15 +22,15 @@ from gpt.parity.subject import Subject
 from gpt.weights.model_folder import tensor_shapes
 from gpt.weights.tensor_files import WEIGHTS, Shape, write_tensors
 
-VOCABULARY = 2048  # the first tokens
+VOCABULARY, POSITIONS = 2048, 40  # the first tokens and positions
 
 
 def reduced_model(
     subject: Subject, oracle: TransformersOracle, inputs: Inputs, folder: Path
 ) -> tuple[Subject, Expected]:
-    """Subject and oracle with three blocks, a small vocabulary and short inputs.
+    """Subject and oracle with three blocks, a small vocabulary, a short context, short inputs.
 
-    The first, the middle and the last block and the first tokens of the vocabulary, with the
+    The first, the middle and the last block, the first tokens and the first positions, with the
     weights that they have: each mutant is as far off as in the whole, at a tenth of the cost.
     Writes transformers' side of it into `folder`.
     """
@@ -36,6 +39,7 @@ def reduced_model(
     changes: dict[str, Any] = {
         "n_layer": len(kept),
         "vocab_size": min(subject.config.vocab_size, VOCABULARY),
+        "block_size": min(subject.config.block_size, POSITIONS),
     }
     ours, theirs = replace(subject.config, **changes), replace(oracle.config, **changes)
     write_json(folder / CONFIG, config_to_hf(theirs, None))
@@ -43,7 +47,8 @@ def reduced_model(
     write_tensors(folder / WEIGHTS, hf_shapes(theirs), tensors, {"format": "pt"})
     state = dict(cut(tensor_shapes(ours), kept, subject.state.__getitem__))
     fp64_state = {name: tensor.double() for name, tensor in state.items()}
-    sizes = InputSizes((1, 12), batch_size=inputs.texts[0].size(0), prompts=2, new_tokens=4)
+    rows = inputs.texts[0].size(0)
+    sizes = InputSizes((1, 12), batch_size=rows, prompts=2, new_tokens=4, wide=(5, 3))
     short = sizes.draw(ours, inputs.seed)
     expected = Expected(TransformersOracle(folder), short, keep_passes=True)
     return Subject(ours, state, fp64_state=fp64_state), expected

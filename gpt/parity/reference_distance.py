@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import torch
+
 from gpt.parity.check import COMPUTATION, DISTANCE_RATIO, FP32, FP64, Check
 from gpt.parity.figures import TINY, highest, relative, squared_difference
 from gpt.parity.forward_pass import ForwardPass
@@ -16,12 +18,15 @@ class ReferenceDistance:
 
     passes: list[ForwardPass]  # the reference's, one for each text
     count: int = field(init=False)  # of the logits in them
+    size: float = field(init=False)  # their root mean square
     squares: dict[str, float] = field(default_factory=dict)  # of logit differences, summed
     largest: dict[str, float] = field(default_factory=dict)  # relative logit difference
     by_layer: dict[str, list[float]] = field(default_factory=dict)  # relative, of the last text
 
     def __post_init__(self) -> None:
         self.count = sum(each.logits.numel() for each in self.passes)
+        squares = sum(float(each.logits.square().sum()) for each in self.passes)
+        self.size = math.sqrt(squares / self.count)
 
     def observe(self, name: str, index: int, observed: ForwardPass) -> None:
         """Note a forward pass on text number `index`, of which the reference may lack rows."""
@@ -43,8 +48,10 @@ class ReferenceDistance:
         """Link 2 once more: the distance from the reference, ours and transformers'."""
         largest = self.largest["ours_fp64"]
         yield Check(COMPUTATION, "logits, fp64, against NumPy", largest, FP64.relative)
-        for label in (FP32.label, FP64.label):
+        for precision in (FP32, FP64):
+            label, rounding = precision.label, 4 * torch.finfo(precision.dtype).eps * self.size
             nearer = min(self.rms(f"{kernel}_{label}") for kernel in KERNELS)
-            ratio = self.rms(f"ours_{label}") / max(nearer, TINY)
+            # Nearer than a few roundings of the logits themselves is chance.
+            ratio = self.rms(f"ours_{label}") / max(nearer, rounding, TINY)
             name = f"distance from NumPy over transformers', {label}"
             yield Check(COMPUTATION, name, ratio, DISTANCE_RATIO)

@@ -7,16 +7,23 @@ from typing import Any
 
 from gpt.common.files import write_tsv
 from gpt.config import count_parameters
-from gpt.parity.check import Check
+from gpt.parity.check import Check, Finding, Skipped
+from gpt.parity.figures import highest
 from gpt.parity.mutation_testing import Outcome
+from gpt.parity.summary import tally
 from gpt.parity.verify import Verification
 
-CHECK_COLUMNS = ("link", "check", "input", "figure", "limit", "passed")
-MUTANT_COLUMNS = ("mutant", "killed", "link", "check", "input", "figure", "limit", "magnitude")
+CHECK_COLUMNS = ("link", "check", "input", "figure", "limit", "passed", "skipped")
+MUTANT_COLUMNS = (
+    *("mutant", "killed", "equivalent"),
+    *("link", "check", "input", "figure", "limit", "magnitude"),
+)
 
 
-def check_line(check: Check) -> str:
+def check_line(check: Finding) -> str:
     """One line of the table of checks."""
+    if isinstance(check, Skipped):
+        return f"skip {check.link:15} {check.name}: {check.why}"
     mark = "ok  " if check.passed else "FAIL"
     what = f"{check.name}, {check.where}" if check.where else check.name
     return f"{mark} {check.link:15} {what:58} {number(check.figure):>8} <= {number(check.limit)}"
@@ -26,7 +33,7 @@ def mutant_line(outcome: Outcome) -> str:
     """One line of the table of mutants: the check that killed it, and how far past its limit."""
     check = outcome.check
     if check is None:
-        return f"SURVIVED {outcome.mutant}"
+        return f"{'same    ' if outcome.equivalent else 'SURVIVED'} {outcome.mutant}"
     size = f"{number(check.magnitude)} times its limit" if check.limit else number(check.figure)
     return f"killed   {outcome.mutant:48} {check.link:15} {check.name}: {size}"
 
@@ -38,17 +45,18 @@ def distance_lines(verification: Verification) -> list[str]:
 
 
 def summary_line(verification: Verification) -> str:
-    """The last line: how many checks passed and how many mutants were killed."""
-    checks, outcomes = verification.checks, verification.outcomes
-    passed = sum(check.passed for check in checks)
-    killed = sum(outcome.killed for outcome in outcomes)
-    return f"{passed} of {len(checks)} checks passed, {killed} of {len(outcomes)} mutants killed"
+    """The verdict: the checks of each link that passed, and the mutants that were killed."""
+    results = [(check.link, check.passed) for check in verification.checks]
+    mutants = [outcome for outcome in verification.outcomes if not outcome.equivalent]
+    results += [("mutants", outcome.killed) for outcome in mutants]
+    skipped = f" ({len(verification.skipped)} skipped)" if verification.skipped else ""
+    return tally(results) + skipped
 
 
 def failures(verification: Verification) -> list[str]:
     """The checks that failed and the mutants that survived."""
     failed = [f"check '{check.name}' failed" for check in verification.checks if not check.passed]
-    survivors = [outcome.mutant for outcome in verification.outcomes if not outcome.killed]
+    survivors = [outcome.mutant for outcome in verification.outcomes if outcome.survived]
     return [*failed, *(f"mutant '{name}' survived" for name in survivors)]
 
 
@@ -58,7 +66,7 @@ def number(value: float) -> str:
 
 
 def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
-    """The numbers of metrics/verify_logits.json. What is not finite becomes -1."""
+    """The numbers of metrics/verify_logits.json. What is not finite or not measured is -1."""
     checks, subject = verification.checks, verification.subject
     counts, outcomes = verification.oracle.counts, verification.outcomes
     tokens = verification.inputs.prompts.size(0) * verification.inputs.new_tokens
@@ -73,7 +81,7 @@ def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
         "max_rel_logit_diff_fp64": worst(checks, "logits, fp64, against"),
         "argmax_agreement": 1 - worst(checks, "likeliest token, fp32"),
         "loss_rel_diff": worst(checks, "loss"),
-        "grad_max_rel_diff": worst(checks, "gradients"),
+        "grad_max_rel_diff": worst(checks, "gradients, fp64"),
         "adamw_step_max_diff": worst(checks, "weights after"),
         "greedy_tokens_equal": tokens - worst(checks, "greedy tokens"),
         "greedy_tokens_total": tokens,
@@ -84,16 +92,19 @@ def metrics(verification: Verification, pretrained: bool) -> dict[str, Any]:
         **{f"truth_rms_{k}": rms for k, rms in reference_distances(verification).items()},
         "checks_total": len(checks),
         "checks_passed": sum(check.passed for check in checks),
-        "mutations_total": len(outcomes),
+        "checks_skipped": len(verification.skipped),
+        # Those that can be detected: an equivalent one is the model itself.
+        "mutations_total": sum(not outcome.equivalent for outcome in outcomes),
         "mutations_detected": sum(outcome.killed for outcome in outcomes),
+        "mutations_equivalent": sum(outcome.equivalent for outcome in outcomes),
     }
     return {key: value if math.isfinite(value) else -1 for key, value in values.items()}
 
 
 def worst(checks: Iterable[Check], beginning: str, absolute: bool = False) -> float:
-    """The largest figure of the checks whose name begins so; 0 if there is none, NaN if one is."""
+    """The largest figure of the checks whose name begins so; NaN if one is, or if none was made."""
     found = [c.absolute if absolute else c.figure for c in checks if c.name.startswith(beginning)]
-    return math.nan if any(map(math.isnan, found)) else max(found, default=0)
+    return highest(found) if found else math.nan
 
 
 def reference_distances(verification: Verification) -> dict[str, float]:
@@ -104,8 +115,8 @@ def reference_distances(verification: Verification) -> dict[str, float]:
 
 def write_tables(folder: Path, verification: Verification) -> None:
     """Fill `folder` with the checks, the mutants and the error by layer as TSV files."""
-    checks = [(c.link, c.name, c.where, c.figure, c.limit, c.passed) for c in verification.checks]
-    write_tsv(folder / "checks.tsv", CHECK_COLUMNS, checks)
+    findings: list[Finding] = [*verification.checks, *verification.skipped]
+    write_tsv(folder / "checks.tsv", CHECK_COLUMNS, map(check_row, findings))
     write_tsv(folder / "mutants.tsv", MUTANT_COLUMNS, map(mutant_row, verification.outcomes))
     layers = verification.distance.by_layer if verification.distance else {}
     rows = zip(*([digits(error) for error in errors] for errors in layers.values()), strict=True)
@@ -113,13 +124,20 @@ def write_tables(folder: Path, verification: Verification) -> None:
     write_tsv(folder / "error_by_layer.tsv", columns, [(i, *row) for i, row in enumerate(rows)])
 
 
+def check_row(check: Finding) -> tuple[Any, ...]:
+    """The row of a check in checks.tsv; in that of a skipped one, the reason."""
+    if isinstance(check, Skipped):
+        return (check.link, check.name, "", "", "", "", check.why)
+    return (check.link, check.name, check.where, check.figure, check.limit, check.passed, "")
+
+
 def mutant_row(outcome: Outcome) -> tuple[Any, ...]:
     """A mutant's row in mutants.tsv."""
     check = outcome.check
     if check is None:
-        return (outcome.mutant, False, "", "", "", "", "", "")
+        return (outcome.mutant, False, outcome.equivalent, *[""] * 6)
     found = (check.link, check.name, check.where, check.figure, check.limit, check.magnitude)
-    return (outcome.mutant, True, *found)
+    return (outcome.mutant, True, False, *found)
 
 
 def digits(error: float) -> float:

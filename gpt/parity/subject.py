@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gpt.config import GPTConfig
+from gpt.config import Attention, GPTConfig
 from gpt.model import GPT
 from gpt.weights.model_folder import load_model, model_from_state
 
@@ -23,10 +23,10 @@ class Subject:
     mutation: Mutation | None = None
     fp64_state: Mapping[str, Tensor] = field(default_factory=dict)  # the same in float64
 
-    def model(self, dtype: torch.dtype) -> GPT:
+    def model(self, dtype: torch.dtype, attention: Attention = "fused") -> GPT:
         """The model, its unmutated tensors being those of the state where the dtype fits."""
         state = self.fp64_state if dtype == torch.float64 and self.fp64_state else self.state
-        model = model_from_state(self.config, state, "fused", dtype)
+        model = model_from_state(self.config, state, attention, dtype)
         if self.mutation is not None:
             self.mutation(model)
         return model

@@ -1,7 +1,8 @@
 """A plan as lines of text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from gpt.common.text import duration, size
 from gpt.config import count_parameters
 from gpt.plan.estimates import LAWS, TOKENS_PER_PARAMETER, forward_flops, training_flops
 from gpt.plan.memory import cache_bytes
@@ -77,21 +78,3 @@ def probe_lines(predicted: int, probe: Probe) -> Iterator[str]:
 def line(name: str, value: str) -> str:
     """A line of the plan."""
     return f"  {name:<38}{value}".rstrip()
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that suits them, 1,024 at a time."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.2f} GiB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
-    units: Mapping[str, float] = {"days": 86400, "hours": 3600, "minutes": 60}
-    for unit, length in units.items():
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} seconds"

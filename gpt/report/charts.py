@@ -2,166 +2,200 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 
 from gpt.eval.baselines import BASELINES
+from gpt.report.formats import power
 from gpt.report.inputs import Cell, Row
 
 Spec = dict[str, Any]
-HEIGHT = 260
+HEIGHT = 240
+SERIES = ["this model", "token frequencies"]
+TWO_LINES = "split(datum.label, '|')"
+CATEGORIES = 8  # colours that the page has for names
 
-IMPLEMENTATIONS = {
-    "ours": "this model",
-    "sdpa": "transformers, sdpa",
-    "eager": "transformers, eager",
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A column of a table of diagnostics, and how it is drawn over the first column."""
+
+    column: str
+    title: str
+    caption: str
+    unit: str
+    part: str | None = None  # the column that names the lines
+    log: bool = False
+    full: bool = False  # an axis to 1: of a share, on which noise stays small
+
+
+DIAGNOSTICS = {  # by table
+    "activations": Diagnostic(
+        "rms",
+        "Residual stream by step",
+        "Size of the residual stream after the embeddings and after each block, h.0 being the "
+        "first.",
+        "root mean square",
+        "part",
+    ),
+    "initial_activations": Diagnostic(
+        "value",
+        "Residual stream before training",
+        "Its size by layer, 0 being the embeddings, as initialised and without the scaling of the "
+        "projections by 1/√(2 n_layer).",
+        "root mean square",
+        "column",
+    ),
+    "gradients": Diagnostic(
+        "norm",
+        "Gradient norm by part",
+        "Norm of the gradient of each part, before clipping, on a logarithmic axis.",
+        "norm",
+        "part",
+        log=True,
+    ),
+    "updates": Diagnostic(
+        "ratio",
+        "Update against weight",
+        "Change of the weights in one step, relative to the weights, on a logarithmic axis. What "
+        "begins at zero, as biases do, is at 1 after its first step.",
+        "update / weight",
+        "part",
+        log=True,
+    ),
+    "embeddings": Diagnostic(
+        "share",
+        "Embeddings that a step uses",
+        "Share of the vocabulary that occurs in the tokens of a step; the other rows get no "
+        "gradient as inputs.",
+        "share of the vocabulary",
+        full=True,
+    ),
 }
 
 
 def baseline_rows(metrics: Mapping[str, float]) -> list[Row]:
-    """The losses of eval.json that are there, the largest first."""
+    """The losses of eval.json that are there, the largest first, and how far above the floor."""
+    floor = metrics.get("loss_floor", 0.0)
     rows: list[Row] = []
     for key, _, name in BASELINES:
         if key in metrics:
             error = metrics.get("val_loss_se", 0.0) if key == "val_loss" else 0.0
             label = f"{metrics[key]:.3f}" + (f" ± {error:.3f}" if error else "")
-            low, high = metrics[key] - error, metrics[key] + error
-            values: Row = {"loss": metrics[key], "low": low, "high": high}
-            rows.append(values | {"who": name, "label": label})
+            gap = metrics[key] - floor
+            rows.append({"who": name, "loss": metrics[key], "gap": gap, "label": label})
     return sorted(rows, key=lambda row: -float(row["loss"]))
 
 
-def baselines(rows: Sequence[Row]) -> Spec:
-    """Bars from the worst baseline to the best, and the model with its standard error."""
-    largest = max(float(row["loss"]) for row in rows)
-    y = alt.Y("who:N", sort=None, title=None)
-    base = alt.Chart(values(rows)).encode(y=y)
-    bars = base.mark_bar(height={"band": 0.62}).encode(
-        alt.X(
-            "loss:Q",
-            title="nats per token",
-            scale=alt.Scale(domain=[0, largest * 1.2]),
-            axis=alt.Axis(tickCount=8, format="~r"),
-        ),
-        opacity=alt.when("datum.who == 'this model'").then(alt.value(1)).otherwise(alt.value(0.3)),
-        tooltip=["who:N", "label:N"],
+def baselines(rows: Sequence[Row], floor: float | None) -> Spec:
+    """A dot for each loss, by its distance above the floor on a logarithmic axis."""
+    shown = [row for row in rows if float(row["gap"]) > 0]
+    gaps = [float(row["gap"]) for row in shown]
+    room = max(max(gaps) / min(gaps), 10.0)  # in proportion: a label has its place on a phone too
+    low, high = min(gaps) / room**0.1, max(gaps) * room**0.45
+    named = [row | {"name": f"{row['who']}|{row['label']}", "low": low} for row in shown]
+    title = "nats per token above the entropy" if floor else "nats per token"
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    lines = alt.Axis(labelExpr=TWO_LINES, labelLimit=200, labelOffset=-6)
+    x = alt.X("gap:Q", title=title, scale=scale, axis=log_axis(1, 3))
+    left = alt.X("low:Q", title=title, scale=scale)
+    base = alt.Chart(values(named)).encode(
+        y=alt.Y("name:N", sort=None, title=None, axis=lines),
+        tooltip=["who:N", "label:N", number_tip("gap")],
     )
-    errors = base.mark_rule(strokeWidth=2).encode(x="low:Q", x2="high:Q")
-    labels = base.mark_text(align="left", dx=6).encode(x="loss:Q", text="label:N")
+    faint = alt.when("datum.who == 'this model'").then(alt.value(1)).otherwise(alt.value(0.5))
+    leaders = base.mark_rule(opacity=0.25).encode(left, x2="gap:Q")
+    dots = base.mark_circle(size=170).encode(x, opacity=faint)
+    labels = base.mark_text(align="left", dx=12).encode(x, text=alt.Text("gap:Q", format=".3f"))
     losses = ", ".join(f"{row['who']} {row['label']}" for row in rows)
-    return finish(alt.layer(bars, errors, labels), f"Losses as bars: {losses}", 38 * len(rows))
+    return finish(
+        alt.layer(leaders, dots, labels), f"Losses in nats per token: {losses}", 42 * len(shown)
+    )
 
 
 def loss_curves(training: Sequence[Row], validation: Sequence[Row], floor: float | None) -> Spec:
-    """Training and validation loss over the steps on a logarithmic axis, with the floor."""
-    rows = [pick(row, "loss", "training") for row in training]
-    marks = [pick(row, "val_loss", "validation") for row in validation]
+    """Training loss as a line, validation as points, and the floor, on a logarithmic axis."""
+    losses = [float(row["loss"]) for row in training]
+    lowest = min([*losses, *(float(row["val_loss"]) for row in validation), floor or losses[0]])
+    log = alt.Scale(type="log", nice=False, domainMin=lowest / 1.1)
     x = alt.X("step:Q", title="step", axis=alt.Axis(format=",d"))
-    log = alt.Scale(type="log", nice=False)
-    y = alt.Y("value:Q", title="nats per token", scale=log, axis=log_axis())
-    names = ["training", "validation", *(["entropy"] if floor else [])]
-    color = alt.Color("series:N", title=None, scale=alt.Scale(domain=names))
+    y = alt.Y("value:Q", title="nats per token", scale=log, axis=log_axis(1, 1.5, 2, 3, 4, 6, 8))
+    color = alt.Color("series:N", legend=None, scale=alt.Scale(domain=["training", "validation"]))
     tips = ["series:N", "step:Q", alt.Tooltip("value:Q", format=".4f")]
+    lines = alt.Chart(values([pick(row, "loss", "training") for row in training])).mark_line()
+    points = alt.Chart(values([pick(row, "val_loss", "validation") for row in validation]))
     layers: list[alt.Chart] = [
-        alt.Chart(values(rows)).mark_line().encode(x, y, color, tooltip=tips),
-        alt.Chart(values(marks))
-        .mark_line(point=alt.OverlayMarkDef(size=42))
-        .encode(x, y, color, tooltip=tips),
+        lines.encode(x, y, color, tooltip=tips),
+        points.mark_circle(size=80, opacity=1).encode(x, y, color, tooltip=tips),
     ]
     if floor:
-        line: list[Row] = [{"value": floor, "series": "entropy"}]
-        rule = alt.Chart(values(line)).mark_rule(strokeDash=[5, 4], strokeWidth=1.5)
-        layers.append(rule.encode(y=y, color=color, tooltip=[tips[0], tips[2]]))
-    end = f", to {marks[-1]['value']:.3f} on the validation split" if marks else ""
+        rule = alt.Chart(values([{"value": floor}])).mark_rule(strokeDash=[5, 4], strokeWidth=1.5)
+        layers.append(rule.encode(y=y, tooltip=[tips[2]]))
+    end = f", to {validation[-1]['val_loss']:.3f} on the validation split"
     entropy = f"; the entropy is {floor:.3f}" if floor else ""
-    return finish(alt.layer(*layers), f"Loss by step{end}{entropy}", 320)
-
-
-def line(rows: Sequence[Row], x: str, y: str, title: str, description: str) -> Spec:
-    """One curve."""
-    chart = alt.Chart(values(rows)).mark_line()
-    encoded = chart.encode(
-        alt.X(f"{x}:Q", title=x.replace("_", " "), axis=alt.Axis(format=",d")),
-        alt.Y(f"{y}:Q", title=title, axis=alt.Axis(tickCount=4, format="~r")),
-        tooltip=[f"{x}:Q", alt.Tooltip(f"{y}:Q", format=".4g")],
-    )
-    return finish(encoded, description, 150)
+    return finish(alt.layer(*layers), f"Loss by step{end}{entropy}", 280)
 
 
 def position(rows: Sequence[Row]) -> Spec:
-    """Loss by how many tokens the model saw before, each point the mean from there to the next."""
+    """Loss by how many tokens the model saw before, with two standard errors to either side."""
     last = max(float(row["position"]) for row in rows)
     ticks = [0, *(2**i for i in range(64) if 2**i <= last)]
-    chart = alt.Chart(values(rows)).mark_line(point=True)
-    encoded = chart.encode(
+    base = alt.Chart(values([band(row) for row in rows])).encode(
         alt.X(
             "position:Q",
-            title="tokens seen before",
+            title="tokens of the document seen before, from",
             scale=alt.Scale(type="symlog", constant=1, nice=False),
             axis=alt.Axis(values=ticks, format=",d"),
         ),
-        alt.Y("loss:Q", title="nats per token"),
-        tooltip=["position:Q", alt.Tooltip("loss:Q", format=".4f"), "tokens:Q"],
+        tooltip=["position:Q", number_tip("loss"), number_tip("se"), "tokens:Q"],
     )
-    return finish(encoded, "Loss by how many tokens the model saw before", HEIGHT)
+    y = alt.Y("low:Q", title="nats per token", scale=alt.Scale(zero=True))
+    size = alt.Size(
+        "tokens:Q",
+        scale=alt.Scale(type="log", range=[12, 150], nice=False),
+        legend=alt.Legend(values=powers(rows, "tokens"), format="~s", title="tokens"),
+    )
+    layers = (
+        base.mark_area(opacity=0.25).encode(y, y2="high:Q"),
+        base.mark_line(strokeWidth=1).encode(y="loss:Q"),
+        base.mark_circle(opacity=1).encode(y="loss:Q", size=size),
+    )
+    return finish(alt.layer(*layers), "Loss by how many tokens the model saw before", HEIGHT)
+
+
+def band(row: Row) -> Row:
+    """A row with two standard errors to either side of its loss; a run of old has none."""
+    loss, error = float(row["loss"]), float(row.get("se", 0.0))
+    return row | {"se": error, "low": loss - 2 * error, "high": loss + 2 * error}
 
 
 def frequency(rows: Sequence[Row]) -> Spec:
     """Loss of the model and of token frequencies, by how often a token is in the training split."""
-    names = {"loss": "this model", "unigram": "token frequencies"}
     long: list[Row] = [
-        {
-            "frequency": plain(row["frequency"]),
-            "share": row["share"],
-            "series": name,
-            "value": row[key],
-        }
+        {"name": frequency_name(row), "share": row["share"], "series": name, "value": row[key]}
         for row in rows
-        for key, name in names.items()
+        for key, name in zip(("loss", "unigram"), SERIES, strict=True)
     ]
-    axis = alt.Axis(labelAngle=0)
-    encoded = (
-        alt.Chart(values(long))
-        .mark_line(point=True)
-        .encode(
-            alt.X("frequency:O", sort=None, title="times in the training split", axis=axis),
-            alt.Y("value:Q", title="nats per token"),
-            alt.Color("series:N", title=None, scale=alt.Scale(domain=list(names.values()))),
-            tooltip=["series:N", number_tip("value"), alt.Tooltip("share:Q", format=".1%")],
-        )
+    chart = alt.Chart(values(long)).mark_bar()
+    lines = alt.Axis(labelAngle=0, labelExpr=TWO_LINES, labelOverlap=False)
+    encoded = chart.encode(
+        alt.X(
+            "name:N", sort=None, title="occurrences in training, from; share of tokens", axis=lines
+        ),
+        alt.Y("value:Q", title="nats per token"),
+        alt.XOffset("series:N", sort=SERIES),
+        alt.Color("series:N", legend=None, scale=alt.Scale(domain=SERIES)),
+        tooltip=["series:N", number_tip("value"), alt.Tooltip("share:Q", format=".1%")],
     )
     return finish(encoded, "Loss by how often a token is in the training split", HEIGHT)
 
 
-def error_by_layer(rows: Sequence[Row]) -> Spec:
-    """Correct decimal digits after each layer, for each implementation and precision."""
-    long = [
-        {"layer": row["layer"], "who": name, "precision": word, "digits": row[f"{key}_{short}"]}
-        for row in rows
-        for key, name in IMPLEMENTATIONS.items()
-        for short, word in (("fp64", "float64"), ("fp32", "float32"))
-        if f"{key}_{short}" in row
-    ]
-    base = alt.Chart(values(long)).encode(
-        alt.X("layer:Q", title="layer, the embeddings being 0", axis=integers(rows, "layer")),
-        alt.Y("digits:Q", title="correct decimal digits", scale=alt.Scale(domain=[0, 18])),
-        alt.Color("who:N", title=None, scale=alt.Scale(domain=list(IMPLEMENTATIONS.values()))),
-        alt.Detail("precision:N"),
-        tooltip=["who:N", "precision:N", "layer:Q", "digits:Q"],
-    )
-    ours, sdpa, eager = (
-        base.transform_filter(alt.FieldEqualPredicate(field="who", equal=who))
-        for who in IMPLEMENTATIONS.values()
-    )
-    last = ours.transform_filter(alt.datum.layer == max(float(row["layer"]) for row in rows))
-    words = last.mark_text(align="right", dx=-10, dy=-9).encode(
-        text="precision:N", color=alt.Undefined
-    )
-    description = "Correct decimal digits by layer, in float32 and float64"
-    # The three coincide: a line inside rings inside squares shows all of them.
-    squares, rings = eager.mark_square(filled=False, size=120), sdpa.mark_circle(filled=False)
-    return finish(alt.layer(squares, rings, ours.mark_line(), words), description, HEIGHT)
+def frequency_name(row: Row) -> str:
+    """The first count of a bin, and the bin's share of all tokens, on two lines."""
+    start = int(plain(row["frequency"]).partition("-")[0])
+    return f"{power(start)}|{float(row['share']):.0%}"
 
 
 def mutants(rows: Sequence[Row]) -> Spec:
@@ -182,44 +216,50 @@ def mutants(rows: Sequence[Row]) -> Spec:
     return finish(encoded, f"How far past its limit each of {len(shown)} mutants went", 34 * links)
 
 
-def diagnostics(rows: Sequence[Row], quantity: str) -> dict[str, Spec]:
-    """A chart for each column of numbers over the steps, a line for each part of the network.
+def curve(rows: Sequence[Row], column: str, unit: str, description: str) -> Spec:
+    """A column of the training curve over the steps."""
+    return over(rows, Diagnostic(column, description, "", unit))
 
-    Without steps, all columns over the layers in one chart.
-    """
-    if not rows:
-        return {}
-    x, *others = rows[0]
-    part = others[0] if x == "step" and not is_numeric(rows, others[0]) else None
-    if x == "step" and "layer" in others:
-        part = "layer"
-    measured = [name for name in others if name != part and is_numeric(rows, name)]
-    if x == "step":
-        return {name: over(rows, x, name, part, f"{quantity}, {name}") for name in measured}
+
+def diagnostic(rows: Sequence[Row], how: Diagnostic) -> Spec:
+    """The chart of a table; the initial stream, of two columns, is made long first."""
+    if how.column in rows[0]:
+        return over(rows, how)
+    x, *columns = rows[0]
     long: list[Row] = [
-        {x: row[x], "column": name, "value": row[name]} for row in rows for name in measured
+        {x: row[x], "column": name, "value": row[name]} for row in rows for name in columns
     ]
-    return {"all": over(long, x, "value", "column", quantity)}
+    return over(long, how)
 
 
-def over(rows: Sequence[Row], x: str, y: str, part: str | None, description: str) -> Spec:
-    """`y` over `x`, in one line or in one for each `part`."""
+def over(rows: Sequence[Row], how: Diagnostic) -> Spec:
+    """A column over the first one, in one line or in one for each part, its points visible."""
+    x = next(iter(rows[0]))
+    shown = [row for row in rows if not how.log or float(row[how.column]) > 0]
     axis = alt.Axis(format=",d") if x == "step" else integers(rows, x)
-    encoded = (
-        alt.Chart(values(rows))
-        .mark_line()
-        .encode(
-            alt.X(f"{x}:Q", axis=axis),
-            alt.Y(f"{y}:Q", title=None, axis=alt.Axis(format="~r")),
-            tooltip=[*([f"{part}:N"] if part else []), f"{x}:Q", number_tip(y)],
-        )
+    scale = alt.Scale(domain=[0, 1]) if how.full else alt.Scale(zero=True)
+    ticks = alt.Axis(tickCount=5, format="~r")
+    if how.log:
+        scale, ticks = alt.Scale(type="log", nice=False), log_axis(1, 3)
+    mark = alt.Chart(values(shown)).mark_line(point={"size": 26} if len(rows) < 100 else False)
+    encoded = mark.encode(
+        alt.X(f"{x}:Q", title=x, axis=axis),
+        alt.Y(f"{how.column}:Q", title=how.unit, axis=ticks, scale=scale),
+        tooltip=[*([f"{how.part}:N"] if how.part else []), f"{x}:Q", number_tip(how.column)],
     )
-    if part:
-        # Few names get a colour each, many or numbers a shade by their order.
-        shades = is_numeric(rows, part) or len({row[part] for row in rows}) > 6
-        kind = "O" if shades else "N"
-        encoded = encoded.encode(color=alt.Color(f"{part}:{kind}", sort=None, title=None))
-    return finish(encoded, description, HEIGHT)
+    if how.part:
+        encoded = encoded.encode(color=part_color(how.part, [str(row[how.part]) for row in rows]))
+    return finish(encoded, how.title, HEIGHT)
+
+
+def part_color(field: str, names: Iterable[str]) -> alt.Color:
+    """A colour for each of few names; for many a shade by their order, some of them named."""
+    known = list(dict.fromkeys(names))
+    if len(known) <= CATEGORIES:
+        return alt.Color(f"{field}:N", sort=None, title=None)
+    every = math.ceil(len(known) / CATEGORIES)
+    legend = alt.Legend(values=known[::every])
+    return alt.Color(f"{field}:O", sort=None, title=None, legend=legend)
 
 
 def plain(value: Cell) -> str:
@@ -227,12 +267,7 @@ def plain(value: Cell) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def is_numeric(rows: Iterable[Row], name: str) -> bool:
-    """Whether a column holds numbers alone."""
-    return all(isinstance(row[name], float) for row in rows)
-
-
-def values(rows: Sequence[Row]) -> alt.InlineData:
+def values(rows: Iterable[Row]) -> alt.InlineData:
     """Rows as a chart's data; NaN and infinity, which JSON lacks, become gaps."""
     return alt.InlineData(values=[{k: finite(v) for k, v in row.items()} for row in rows])
 
@@ -252,9 +287,17 @@ def number_tip(name: str) -> alt.Tooltip:
     return alt.Tooltip(f"{name}:Q", format=".4g")
 
 
-def log_axis() -> alt.Axis:
-    """Few round numbers on a logarithmic axis of losses."""
-    return alt.Axis(values=[0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10], format="~r")
+def powers(rows: Sequence[Row], name: str) -> list[int]:
+    """The powers of ten among the values of a column, for a legend; else the largest value."""
+    low, high = (end(float(row[name]) for row in rows) for end in (min, max))
+    return [10**i for i in range(19) if low <= 10**i <= high] or [int(high)]
+
+
+def log_axis(*digits: float) -> alt.Axis:
+    """Round numbers on a logarithmic axis: these times the powers of ten."""
+    numbers = [digit * 10.0**i for i in range(-9, 3) for digit in digits]
+    short = "datum.value < 0.001 ? format(datum.value, '.0e') : format(datum.value, '~r')"
+    return alt.Axis(values=numbers, labelExpr=short, labelOverlap="greedy")
 
 
 def integers(rows: Sequence[Row], name: str) -> alt.Axis:

@@ -30,6 +30,11 @@ def figure(value: Any) -> str:
     return f"{digits}·10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
+def exact(value: Any) -> str:
+    """A number with the digits that tell it from one near it; text as it is."""
+    return f"{value:.6g}" if isinstance(value, float) else figure(value)
+
+
 def size(value: float) -> str:
     """Bytes in the unit that suits them."""
     for unit in ("B", "kB", "MB"):
@@ -37,3 +42,16 @@ def size(value: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def percent(value: float) -> str:
+    """A share in percent, to a tenth."""
+    return f"{value:.1%}"
+
+
+def power(value: int) -> str:
+    """A power of ten as on an axis: 100, 1k, 10M."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size:
+            return f"{value // size}{unit}"
+    return str(value)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt.common import samples
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 from gpt.common.files import read_checked_json, read_json
 
 Cell = float | bool | str
@@ -43,9 +43,9 @@ def read_table(path: Path) -> list[Row] | None:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_MINIMAL))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"not a table ({error}), {path}, run its stage again") from None
+        raise UserError(f"not a table ({error}), {path}, {SCRUB}") from None
     if any(None in row or None in row.values() for row in rows):
-        raise UserError(f"a row has not as many cells as the header, {path}, run its stage again")
+        raise UserError(f"a row has not as many cells as the header, {path}, {SCRUB}")
     return [{name: cell(value) for name, value in row.items()} for row in rows]
 
 

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,19 @@ from gpt.report.inputs import (
     read_samples,
     read_table,
 )
-from gpt.report.project import changes_since_commit
+from gpt.report.project import Changes, changes_since_commit
 from gpt.report.stages import read_lock, read_stages
+from gpt.report.verdict import findings
 
+CURVES = (  # columns of training.tsv, with title, caption and unit
+    ("lr", "Learning rate", "AdamW’s, by step.", "learning rate"),
+    ("grad_norm", "Gradient norm", "Of the whole model, before clipping.", "norm"),
+)
+PROOFS = "verify_"  # begins the metrics whose fractions are rounding errors
 TEMPLATE = Path(__file__).parent / "template"
-PARITY = {  # by the metrics of a parity check: its tables, its title
-    "verify_logits": ("verify", "The imported GPT-2"),
-    "verify_export": ("verify_export", "The trained model, exported"),
+PARITY = {  # by the metrics of a parity check: its tables, its title, what it is of
+    "verify_logits": ("verify", "The imported GPT-2", "import"),
+    "verify_export": ("verify_export", "The trained model, exported", "export"),
 }
 
 
@@ -42,7 +50,7 @@ def render(places: Places) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for form in (formats.count, formats.loss, formats.figure, formats.size):
+    for form in (formats.count, formats.loss, formats.figure, formats.size, formats.percent):
         environment.filters[form.__name__] = form
     script = bundle()
     return environment.get_template("report.html").render(
@@ -62,31 +70,42 @@ def bundle() -> str:
 
 def collect(places: Places) -> dict[str, Any]:
     """All facts that the page shows, under the names of its template."""
-    changes = changes_since_commit(places.pipeline.resolve().parent)
+    root = places.pipeline.resolve().parent
+    changes = changes_since_commit(root)
     evaluation = read_object(places.metrics / "eval.json")
-    recorded = read_lock(places.pipeline).get("train", {}).get("params", {}).get("params.yaml", {})
+    locked = read_lock(places.pipeline)
     specs: dict[str, charts.Spec] = {}
     facts = {
         "evaluation": evaluation,
+        "way": way(evaluation or {}),
         "train": read_object(places.metrics / "train.json"),
-        "model": recorded.get("model"),
+        "model": recorded(locked, "train").get("model"),
         "baselines": baselines(evaluation, specs),
         "plus_minus": PLUS_MINUS,
         "learning": learning(places, evaluation, specs),
+        "cutting": cutting(locked),
         "where": losses_where(places.plots / "eval", specs),
         "samples": read_samples(places.samples / "eval.md"),
         "along": read_samples(places.samples / "train.md"),
         "parity": {name: parity(places, name, specs) for name in PARITY},
-        "diagnostics": diagnostics(places.plots / "diagnostics", specs),
+        "network": network(places.plots, specs),
         "stages": read_stages(places.pipeline, changes.status),
         "provenance": read_provenance(places.model / "provenance.json"),
         "params": flat(read_yaml(places.params)) if places.params.exists() else None,
-        "params_diff": differences(changes.params, name_files=False),
-        "metrics_diff": differences(changes.metrics, name_files=True),
+        "changes": differences(changes),
+        "findings": findings(root) if changes.params or changes.metrics else [],
         "revision": changes.revision,
         "places": places,
     }
     return facts | {"charts": specs}
+
+
+def way(evaluation: Mapping[str, float]) -> float | None:
+    """The share of the way from the bigram's loss down to the entropy that the model has gone."""
+    bigram, floor = evaluation.get("loss_bigram"), evaluation.get("loss_floor")
+    if bigram is None or floor is None or bigram <= floor:
+        return None
+    return (bigram - evaluation["val_loss"]) / (bigram - floor)
 
 
 def baselines(evaluation: dict[str, Any] | None, specs: dict[str, charts.Spec]) -> list[Row] | None:
@@ -94,25 +113,45 @@ def baselines(evaluation: dict[str, Any] | None, specs: dict[str, charts.Spec]) 
     if evaluation is None:
         return None
     rows = charts.baseline_rows(evaluation)
-    specs["baselines"] = charts.baselines(rows)
+    specs["baselines"] = charts.baselines(rows, evaluation.get("loss_floor"))
     return rows
 
 
 def learning(
     places: Places, evaluation: dict[str, Any] | None, specs: dict[str, charts.Spec]
-) -> list[Row] | None:
-    """The validation losses along training, and the charts of the run."""
+) -> dict[str, Any] | None:
+    """The losses along training, and their chart."""
     training = read_table(places.plots / "train" / "training.tsv")
     validation = read_table(places.plots / "train" / "validation.tsv")
-    if training is None or validation is None:
+    if not training or not validation:
         return None
     floor = (evaluation or {}).get("loss_floor")
     specs["loss"] = charts.loss_curves(training, validation, floor)
-    specs["lr"] = charts.line(training, "step", "lr", "learning rate", "Learning rate by step")
-    specs["norm"] = charts.line(
-        training, "step", "grad_norm", "gradient norm", "Gradient norm by step"
-    )
-    return validation
+    below = float(validation[-1]["val_loss"]) < float(training[-1]["loss"])
+    return {"validation": validation, "below": below}
+
+
+def cutting(locked: Mapping[str, Any]) -> dict[str, Any]:
+    """The params by which the training loss is measured in another way than the validation loss.
+
+    Validation reads each document once, from its beginning (`gpt.loss.Windows`). A training window
+    that is aligned runs on into the next document, so that beginnings, the hardest part, count more
+    often (`gpt.data.batches.Batches`); one that is not lacks the beginning of its first document.
+    """
+    used = [recorded(locked, name) for name in ("tokenize", "train")]
+    params = flat({key: value for params in used for key, value in params.items()})
+    return {
+        "documents": params.get("tokenize.split") == "document",
+        "aligned": params.get("train.align_documents"),
+        "dropout": params.get("model.dropout"),
+        "block_size": params.get("model.block_size"),
+        "log_every": params.get("train.log_every"),
+    }
+
+
+def recorded(locked: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The sections of params.yaml that a stage ran with, by dvc.lock."""
+    return dict(locked.get(stage, {}).get("params", {}).get("params.yaml", {}))
 
 
 def losses_where(folder: Path, specs: dict[str, charts.Spec]) -> dict[str, bool]:
@@ -127,43 +166,71 @@ def losses_where(folder: Path, specs: dict[str, charts.Spec]) -> dict[str, bool]
 
 
 def parity(places: Places, name: str, specs: dict[str, charts.Spec]) -> dict[str, Any]:
-    """The record of a parity check: metrics, checks, mutants, error by layer."""
-    tables, title = PARITY[name]
+    """The record of a parity check: metrics, checks, mutants, digits lost."""
+    tables, title, short = PARITY[name]
     folder = places.plots / tables
     mutants = read_table(folder / "mutants.tsv")
-    layers = read_table(folder / "error_by_layer.tsv")
     if mutants:
         specs[f"{name}-mutants"] = charts.mutants(mutants)
-    if layers:
-        specs[f"{name}-error-by-layer"] = charts.error_by_layer(layers)
-    checks = read_table(folder / "checks.tsv")
-    metrics = read_object(places.metrics / f"{name}.json")
-    facts = {"metrics": metrics, "checks": checks, "mutants": mutants, "layers": layers}
-    return facts | {"title": title}
+    return {
+        "title": title,
+        "short": short,
+        "metrics": read_object(places.metrics / f"{name}.json"),
+        "checks": read_table(folder / "checks.tsv"),
+        "mutants": mutants,
+        "digits": digits(read_table(folder / "error_by_layer.tsv") or []),
+    }
 
 
-def diagnostics(folder: Path, specs: dict[str, charts.Spec]) -> list[tuple[str, str]]:
-    """Name and title of a chart for each column that the tables of diagnostics measure."""
+def digits(layers: Sequence[Row]) -> dict[str, float]:
+    """The largest difference at any layer, ours from transformers', in correct decimal digits."""
+    return {
+        precision: max(
+            abs(float(row[f"ours_{precision}"]) - float(row[f"sdpa_{precision}"])) for row in layers
+        )
+        for precision in ("fp32", "fp64")
+        if layers
+    }
+
+
+def network(plots: Path, specs: dict[str, charts.Spec]) -> list[tuple[str, str, str]]:
+    """Name, title and caption of each chart of the schedule and of the network's inside."""
     shown = []
-    for path in sorted(folder.glob("*.tsv")):
-        quantity = path.stem.replace("_", " ")
-        for column, spec in charts.diagnostics(read_table(path) or [], quantity).items():
-            name = f"diagnostics-{path.stem}-{column}"
-            specs[name] = spec
-            shown.append((name, str(spec["description"]).capitalize()))
+    for column, title, caption, unit in CURVES:
+        if rows := read_table(plots / "train" / "training.tsv"):
+            specs[column] = charts.curve(rows, column, unit, title)
+            shown.append((column, title, caption))
+    for table, how in charts.DIAGNOSTICS.items():
+        if rows := read_table(plots / "diagnostics" / f"{table}.tsv"):
+            specs[table] = charts.diagnostic(rows, how)
+            shown.append((table, how.title, how.caption))
     return shown
 
 
-def differences(answer: dict[str, Any] | None, name_files: bool) -> list[Row] | None:
-    """The rows of DVC's answer to a `diff`: name, old and new value."""
+def differences(changes: Changes) -> dict[str, list[Row] | None]:
+    """What differs from the commit, by title: name, old and new value; None is not known."""
+    return {"Parameters": rows_of(changes.params), "Metrics": rows_of(changes.metrics)}
+
+
+def rows_of(answer: dict[str, Any] | None) -> list[Row] | None:
+    """The rows of DVC's answer to a `diff`, but for what rounding alone has changed."""
     if answer is None:
         return None
-    return [
+    rows: list[Row] = [
         {
-            "name": f"{Path(file).stem}.{key}" if name_files else key,
-            "old": formats.figure(change.get("old", "absent")),
-            "new": formats.figure(change.get("new", "absent")),
+            "name": f"{Path(file).stem}.{key}" if file.endswith(".json") else key,
+            "old": formats.exact(change.get("old", "absent")),
+            "new": formats.exact(change.get("new", "absent")),
         }
         for file, changed in answer.items()
         for key, change in changed.items()
+        if not is_rounding(file, change.get("old"), change.get("new"))
     ]
+    return sorted(rows, key=lambda row: str(row["name"]))
+
+
+def is_rounding(file: str, old: Any, new: Any) -> bool:
+    """Whether two values differ as rounding makes them differ, which a proof's fractions do."""
+    if not (isinstance(old, float) and isinstance(new, float)):
+        return False
+    return Path(file).stem.startswith(PROOFS) or math.isclose(old, new, rel_tol=1e-9)

@@ -1,6 +1,5 @@
 """Runs: the files that the pipeline left at a branch, a commit, an experiment, in the workspace."""
 
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -10,6 +9,7 @@ import numpy as np
 from dvc.repo import Repo
 
 from gpt.common.errors import UserError
+from gpt.common.files import parse_json
 from gpt.common.mappings import changed, flat
 from gpt.common.params import parse_yaml
 from gpt.eval.documents import FILE, Documents, parse_documents
@@ -169,7 +169,7 @@ class Run:
     def _json(self, path: str) -> dict[str, Any]:
         text = self.read(path) or ""
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except ValueError:
             value = None
         if not isinstance(value, dict):

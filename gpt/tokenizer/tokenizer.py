@@ -14,7 +14,7 @@ import numpy.typing as npt
 import requests
 import tiktoken
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 from gpt.common.files import write_text
 from gpt.tokenizer.bpe import learn_tokens
 from gpt.tokenizer.pieces import PATTERN, safe_pieces
@@ -32,7 +32,8 @@ GPT2_SHA256 = "b64e6d7ce41b320fac3330750a043bb916270ecdb9791f037e08466dc4fe7d38"
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A vocabulary and its rules. Ids follow `tokens`; the end of text is one more, the last.
+    """A vocabulary and its rules. Ids follow `tokens`, then come the end of text and what else is
+    special, such as the padding of an imported model: no text encodes to these.
 
     For `gpt2` and `bpe` a token's position is also its merge rank. Raises ValueError where
     `tokens` are no vocabulary of that kind.
@@ -40,10 +41,14 @@ class Tokenizer:
 
     kind: Kind
     tokens: tuple[bytes, ...]
+    further_special: tuple[str, ...] = ()  # spellings; their ids follow the end of text
 
     def __post_init__(self) -> None:
         if len(set(self.tokens)) != len(self.tokens) or b"" in self.tokens:
             raise ValueError("a token is empty or there twice")
+        special = {text.encode() for text in (END_OF_TEXT, *self.further_special)}
+        if len(special) != 1 + len(self.further_special) or b"" in special:
+            raise ValueError("a special token is empty or there twice")
         if self.kind == "char":
             if any(len(token.decode()) != 1 for token in self.tokens):
                 raise ValueError("a token is not one character")
@@ -51,7 +56,7 @@ class Tokenizer:
             raise ValueError(f"kind is {self.kind!r}, not gpt2, bpe or char")
         elif len({token for token in self.tokens if len(token) == 1}) != 256:
             raise ValueError("the 256 bytes are not all there")
-        if self.kind == "gpt2" and self._checksum != GPT2_SHA256:
+        if self.kind == "gpt2" and self._tokens_digest.hexdigest() != GPT2_SHA256:
             raise ValueError("the tokens are not GPT-2's")
 
     @classmethod
@@ -86,16 +91,14 @@ class Tokenizer:
             if value["version"] != VERSION:
                 raise ValueError(f"version is {value['version']!r}, not {VERSION}")
             tokens = (base64.b64decode(token, validate=True) for token in value["tokens"])
-            tokenizer = cls(value["kind"], tuple(tokens))
+            tokenizer = cls(value["kind"], tuple(tokens), tuple(value.get("further_special", ())))
             if tokenizer.to_json() != text:
                 raise ValueError("its checksum or layout is not as written")
         except FileNotFoundError:
             raise UserError(f"no vocabulary, {path}, run the tokenize stage") from None
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(
-                f"damaged vocabulary ({reason[:100]}), {path}, run the tokenize stage again"
-            ) from None
+            raise UserError(f"damaged vocabulary ({reason[:100]}), {path}, {SCRUB}") from None
         return tokenizer
 
     def save(self, path: Path) -> None:
@@ -109,6 +112,7 @@ class Tokenizer:
             "kind": self.kind,
             "pattern": None if self.kind == "char" else PATTERN,
             "end_of_text": self.end_of_text,
+            **({"further_special": self.further_special} if self.further_special else {}),
             "sha256": self._checksum,
             "tokens": [base64.b64encode(token).decode() for token in self.tokens],
         }
@@ -126,8 +130,8 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """The number of ids, the end of text included."""
-        return len(self.tokens) + 1
+        """The number of ids, the special ones included."""
+        return len(self.tokens) + 1 + len(self.further_special)
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; `<|endoftext|>` in it is text like any other.
@@ -156,22 +160,30 @@ class Tokenizer:
         return self._encoding.encode_to_numpy(piece, disallowed_special=())
 
     def decode(self, ids: Ids) -> str:
-        """The text of ids; the end of text reads `<|endoftext|>`, broken UTF-8 reads U+FFFD."""
-        return self._joined(ids, END_OF_TEXT.encode()).decode(errors="replace")
+        """The text of ids; special ones are spelled out, broken UTF-8 reads U+FFFD."""
+        special = [text.encode() for text in (END_OF_TEXT, *self.further_special)]
+        return self._joined(ids, special).decode(errors="replace")
 
     def decode_bytes(self, ids: Ids) -> bytes:
-        """The exact bytes of ids; the end of text has none."""
-        return self._joined(ids, b"")
+        """The exact bytes of ids; special ones have none."""
+        return self._joined(ids, [b""] * (1 + len(self.further_special)))
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one id; the end of text has none."""
-        return self._joined([token], b"")
+        """The bytes of one id; a special one has none."""
+        return self.decode_bytes([token])
 
-    @cached_property
-    def _checksum(self) -> str:
+    @property
+    def _tokens_digest(self) -> "hashlib._Hash":
         digest = hashlib.sha256(self.kind.encode())
         for token in self.tokens:
             digest.update(len(token).to_bytes(8, "little") + token)
+        return digest
+
+    @cached_property
+    def _checksum(self) -> str:
+        digest = self._tokens_digest
+        for text in self.further_special:
+            digest.update(len(text).to_bytes(8, "little") + text.encode())
         return digest.hexdigest()
 
     @cached_property
@@ -200,13 +212,14 @@ class Tokenizer:
             )
         return ids
 
-    def _joined(self, ids: Ids, end_of_text: bytes) -> bytes:
+    def _joined(self, ids: Ids, special: Sequence[bytes]) -> bytes:
+        """The bytes of ids, the last ones of the vocabulary being those of `special`."""
         values = np.asarray(ids, np.int64)
-        wrong = values[(values < 0) | (values > self.end_of_text)]
+        wrong = values[(values < 0) | (values >= self.vocab_size)]
         if wrong.size:
-            raise ValueError(f"token id {wrong[0]} is not from 0 to {self.end_of_text}")
+            raise ValueError(f"token id {wrong[0]} is not from 0 to {self.vocab_size - 1}")
         tokens, end = self.tokens, self.end_of_text
-        return b"".join(end_of_text if i == end else tokens[i] for i in values.tolist())
+        return b"".join(tokens[i] if i < end else special[i - end] for i in values.tolist())
 
 
 def _code_points(text: str) -> npt.NDArray[np.uint32]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gpt.common.errors import UserError
-from gpt.common.files import new_folder, sha256_file, write_json
+from gpt.common.files import new_folder, parse_json, sha256_file, write_json
 
 SCHEMA = 3
 FILES = ("model.safetensors", "optimizer.safetensors")
@@ -81,7 +81,7 @@ def read_state(path: Path) -> State:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    values = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    values = parse_json((path / "state.json").read_text(encoding="utf-8"))
     if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise ValueError(f"its schema is not {SCHEMA}")
     if values.pop("state_sha256", None) != _digest(values):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def code_hashes() -> dict[str, str]:
     }
 
 
+@cache
 def code_hash(source: str) -> str:
     """SHA-256 of the syntax tree of a module without its docstrings."""
     tree = ast.parse(source)

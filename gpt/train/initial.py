@@ -75,12 +75,20 @@ def check_fits(source: Path, shape: ModelParams, tokenizer: Tokenizer) -> None:
             f"model.block_size is {shape.block_size}, {source} has {config.block_size} positions, "
             "set it to that or less"
         )
-    if tokenizer.vocab_size != config.vocab_size or (own and own.sha256 != tokenizer.sha256):
+    if not _same_ids(config.vocab_size, own, tokenizer):
         raise UserError(
             f"the text's vocabulary ({tokenizer.kind}, {tokenizer.vocab_size} ids) is not that of "
             f"{source} ({own.kind if own else 'unknown'}, {config.vocab_size} ids), tokenize the "
             "text as the model's was"
         )
+
+
+def _same_ids(vocab_size: int, own: Tokenizer | None, tokenizer: Tokenizer) -> bool:
+    """Whether a model's ids mean what the text's do. An imported model may have more of them."""
+    if own is None:
+        return tokenizer.vocab_size == vocab_size
+    alike = (own.kind, own.tokens) == (tokenizer.kind, tokenizer.tokens)
+    return alike and tokenizer.vocab_size <= vocab_size
 
 
 def adapted(model: LanguageModel, shape: ModelParams, train: TrainParams) -> LanguageModel:

@@ -40,7 +40,8 @@ class Observer:
     def text(self) -> str:
         """The prompt and what the model writes after it."""
         params, tokenizer = self.params, self.data.tokenizer
-        sampler, end = Sampler(temperature=0.8, top_k=50), tokenizer.end_of_text
+        sampler = Sampler(temperature=0.8, top_k=50, n_ids=tokenizer.vocab_size)
+        end = tokenizer.end_of_text
         continuation = Continuation(sampler, params.sample_tokens, params.seed, end)
         ids = continuation.of(self.model, tokenizer.encode_prompt(params.sample_prompt))
         self.model.train()

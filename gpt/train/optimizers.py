@@ -1,11 +1,27 @@
 """The optimizers, the parameters that each of them updates, and their learning rates."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from gpt.train.params import TrainParams
+
+class OptimizerParams(Protocol):
+    """Those of a run's params by which its optimizers are made."""
+
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def muon_lr(self) -> float: ...
+    @property
+    def muon_momentum(self) -> float: ...
+    @property
+    def betas(self) -> Sequence[float]: ...
+    @property
+    def weight_decay(self) -> float: ...
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -13,7 +29,7 @@ def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and name.startswith("h.")
 
 
-def make_optimizers(model: nn.Module, params: TrainParams) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, params: OptimizerParams) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the hidden matrices and AdamW for the rest.
 
     Matrices and embeddings decay, biases and LayerNorms do not (Radford et al. 2018, section 4.1).
@@ -45,7 +61,7 @@ def set_lr(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
             group["lr"] = group["peak_lr"] * factor
 
 
-def _adamw(parameters: list[nn.Parameter], params: TrainParams) -> torch.optim.AdamW:
+def _adamw(parameters: list[nn.Parameter], params: OptimizerParams) -> torch.optim.AdamW:
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": params.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

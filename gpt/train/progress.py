@@ -1,11 +1,13 @@
-"""A run as it is shown: a bar where there is a terminal, plain lines where there is none."""
+"""A training run as it is shown."""
 
 from dataclasses import dataclass
-from types import TracebackType
+from textwrap import shorten
 
-from tqdm import tqdm
-
+from gpt.common.screen import current
+from gpt.common.text import duration
 from gpt.train.history import History
+
+SAMPLE_WIDTH = 66  # characters of a sample, so that it fits a terminal of 80
 
 
 @dataclass
@@ -31,40 +33,25 @@ class Speed:
         return steps * self.seconds / max(1, self.steps)
 
 
-def say(line: str) -> None:
-    """Print a line, above the bar if there is one."""
-    tqdm.write(line)
-
-
 class Progress:
-    """The bar of a run of `steps`, of which `done` are made."""
+    """A run of `steps` as it is shown: in its stage's line, and in lines that stay."""
 
-    def __init__(self, steps: int, done: int) -> None:
-        self.steps = steps
-        self._bar = tqdm(total=steps, initial=done, unit="step", disable=None, smoothing=0.1)
+    def __init__(self, steps: int) -> None:
+        self.steps, self._line = steps, current()
 
-    def __enter__(self) -> "Progress":
-        return self
+    def show(self, step: int, history: History, speed: Speed) -> None:
+        """Tell of a step: always in the stage's line; a validation and a sample stay."""
+        if self._line.is_terminal:
+            self._line.show(self._now(history, speed, step), step, self.steps)
+        if history.validation and history.validation[-1].step == step:
+            self._line.say(f"step {step}/{self.steps}  {self._now(history, speed, step)}")
+        if history.samples and history.samples[-1].step == step:
+            text = shorten(history.samples[-1].text, SAMPLE_WIDTH, placeholder=" …")
+            self._line.say(f"  it writes: {text}")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.close()
-
-    def show(self, step: int, lr: float, history: History, speed: Speed) -> None:
-        """Tell of a step: in the bar at each row of the curves, in a line at each validation."""
-        rows, validations, rate = history.training, history.validation, speed.tokens_per_second
-        self._bar.update()
-        if rows and rows[-1].step == step:
-            row = rows[-1]
-            self._bar.set_postfix_str(f"loss {row.loss:.3f} lr {row.lr:.1e} {rate:,.0f} tok/s")
-        if validations and validations[-1].step == step:
-            loss = f"loss {rows[-1].loss:.4f}  " if rows else ""
-            left = speed.seconds_for(self.steps - step)
-            say(
-                f"step {step}/{self.steps}  {loss}val {validations[-1].val_loss:.4f}  "
-                f"lr {lr:.2e}  {rate:,.0f} tok/s  {left:.0f} s left"
-            )
+    def _now(self, history: History, speed: Speed, step: int) -> str:
+        """The newest losses, the speed, and the time left."""
+        losses = [f"loss {history.training[-1].loss:.3f}"] if history.training else []
+        losses += [f"val {history.validation[-1].val_loss:.3f}"] if history.validation else []
+        left = duration(speed.seconds_for(self.steps - step))
+        return "  ".join((*losses, f"{speed.tokens_per_second:,.0f} tok/s", f"{left} left"))

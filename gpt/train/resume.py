@@ -11,6 +11,7 @@ from torch import Tensor
 from gpt.common.errors import UserError
 from gpt.common.files import remove
 from gpt.common.mappings import changed, flat
+from gpt.common.screen import say
 from gpt.train.checkpoint import (
     DAMAGE,
     Checkpoint,
@@ -22,7 +23,6 @@ from gpt.train.checkpoint import (
 )
 from gpt.train.identity import Identity, digest, recording, same_question
 from gpt.train.params import TrainParams
-from gpt.train.progress import say
 
 KEPT = 2  # of a run: the newest one, and one to fall back to
 BYTES_A_PARAMETER = 12  # at most: the weight and AdamW's two moments, in float32
@@ -62,7 +62,7 @@ class Checkpoints:
     def find(self) -> Checkpoint | None:
         """The checkpoint to go on from, as far as `train.resume` allows, this run being then its
         continuation. Damaged ones are passed over."""
-        for left in self.folder.glob(".step-*.partial"):  # by a process that was killed
+        for left in self.folder.glob(".step-????????.partial"):  # by a process that was killed
             remove(left)
         if self.params.resume == "never":
             return None

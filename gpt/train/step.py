@@ -4,24 +4,36 @@ The only file that knows how they are computed. Shapes: B batch, T time.
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gpt.config import Precision
 from gpt.language_model import LanguageModel
 from gpt.loss import next_token_loss
-from gpt.train.params import TrainParams
 
 Batch = NDArray[np.int64]
+
+
+class StepParams(Protocol):
+    """Those of a run's params by which its gradients are computed."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def dtype(self) -> Precision: ...
+    @property
+    def compile(self) -> bool: ...
 
 
 class GradientStep:
     """Gradients of the mean loss over a batch, `batch_size` sequences at a time."""
 
     def __init__(
-        self, model: LanguageModel, params: TrainParams, said: Callable[[str], None]
+        self, model: LanguageModel, params: StepParams, said: Callable[[str], None]
     ) -> None:
         """`said` is told if torch.compile is wanted and does not work here."""
         self.model, self.params = model, params

@@ -2,6 +2,7 @@
 that was interrupted goes on exactly as if it had not been."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpt.common.errors import Interrupted, UserError
+from gpt.common.screen import say
 from gpt.data.batches import Batches
 from gpt.data.dataset import Dataset
 from gpt.language_model import LanguageModel
@@ -18,7 +20,7 @@ from gpt.train.history import History
 from gpt.train.observer import Observer
 from gpt.train.optimizers import make_optimizers, set_lr
 from gpt.train.params import TrainParams
-from gpt.train.progress import Progress, Speed, say
+from gpt.train.progress import Progress, Speed
 from gpt.train.resume import Checkpoints
 from gpt.train.signals import stop_signals
 from gpt.train.step import Batch, GradientStep, clip_gradients
@@ -43,6 +45,7 @@ class Trainer:
         self.step, self.history = 0, History()
         self.speed = Speed(params.tokens_per_step)
         self.losses = DeviceLosses()
+        self.publish: Callable[[History], None] = lambda _: None  # is called with new rows
 
     def run(self) -> None:
         """Train to the last step, or raise: Interrupted after a signal, UserError on divergence."""
@@ -51,11 +54,12 @@ class Trainer:
         if self.step == 0:
             self.observe()
         steps = self.params.steps
-        with stop_signals(say) as signals, Progress(steps, self.step) as progress:
+        progress = Progress(steps)
+        with stop_signals(say) as signals:
             while self.step < steps:
                 self.train_step()
                 self.observe()
-                progress.show(self.step, self.lr(self.step), self.history, self.speed)
+                progress.show(self.step, self.history, self.speed)
                 stop = bool(signals)
                 if stop or self.due(self.params.checkpoint_every):
                     path = self.save()
@@ -119,6 +123,8 @@ class Trainer:
             self.observer.validate(self.step, history)
         if self.due(params.sample_every):
             self.observer.sample(self.step, history)
+        if self.due(params.log_every) or self.due(params.eval_every):
+            self.publish(history)
 
     def lr(self, step: int) -> float:
         """AdamW's learning rate at a step, counted from 0."""

@@ -1,5 +1,7 @@
 """The model folder: model.safetensors, config.json, provenance.json and, if known, the vocabulary.
 
+That of an imported model has huggingface.json too (`gpt.weights.source_files`).
+
 Weights are float32 under the names and in the layout of `gpt.model`; a tied head is stored once.
 config.json holds the SHA-256 of the weights' file and, in `config_sha256`, that of all else in it,
 as provenance.json does: one flipped bit in any of them is found.
@@ -16,7 +18,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 from gpt.common.files import (
     new_folder,
     read_checked_json,
@@ -31,6 +33,7 @@ from gpt.config import Attention, BigramConfig, GPTConfig, ModelConfig
 from gpt.language_model import Bigram, LanguageModel, new_model
 from gpt.model import GPT
 from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
+from gpt.weights.source_files import write_source_files
 from gpt.weights.tensor_files import (
     WEIGHTS,
     Shape,
@@ -44,6 +47,7 @@ FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS_SUM, CONFIG_SUM = "weights_sha256", "config_sha256"
 PROVENANCE = "provenance.json"
+AGAIN = f"{SCRUB}, or make the model again"
 KINDS: dict[str, type[GPTConfig] | type[BigramConfig]] = {
     config.kind: config for config in (GPTConfig, BigramConfig)
 }
@@ -67,15 +71,19 @@ def save_model(
     model: LanguageModel,
     provenance: Mapping[str, Any],
     tokenizer: Tokenizer | None = None,
+    source_files: Mapping[str, str] | None = None,
 ) -> None:
     """Put a model folder in the place of `folder`, whole or not at all.
 
-    `model` may be compiled. Raises UserError if a weight is not finite.
+    `model` may be compiled. `source_files` are those of the imported model that it began as.
+    Raises UserError if a weight is not finite.
     """
     plain = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
     tensors = ((name, p.detach().float()) for name, p in plain.named_parameters())
     with new_folder(folder) as new:
         write_model(new, plain.config, tensors, provenance, tokenizer)
+        if source_files:
+            write_source_files(new, source_files)
 
 
 def write_model(
@@ -143,9 +151,7 @@ def open_model(folder: Path) -> TensorFiles:
     weights = open_safetensors(path)
     _check_stored(weights, expected, path)
     if (found := sha256_file(path)) != (said := str(read_json(folder / CONFIG)[WEIGHTS_SUM])):
-        raise UserError(
-            f"checksum is {found[:12]}, {CONFIG} says {said[:12]}, {path}, make the model again"
-        )
+        raise UserError(f"checksum is {found[:12]}, {CONFIG} says {said[:12]}, {path}, {AGAIN}")
     return weights
 
 
@@ -154,7 +160,7 @@ def load_config(folder: Path) -> ModelConfig:
     path = folder / CONFIG
     values = read_json(path)
     if values.get("format") != FORMAT:
-        raise UserError(f"not a model folder of format {FORMAT}, {path}, make the model again")
+        raise UserError(f"not a model folder of format {FORMAT}, {path}, {AGAIN}")
     kind = values.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(f"kind is {kind!r}, not one of {', '.join(KINDS)}, {path}, mend the file")
@@ -162,10 +168,10 @@ def load_config(folder: Path) -> ModelConfig:
     expected = known | {"format", "kind", WEIGHTS_SUM, CONFIG_SUM}
     if wrong := sorted(values.keys() ^ expected):
         word = "missing" if wrong[0] in expected else "not a key of a model folder"
-        raise UserError(f"{wrong[0]} is {word}, {path}, make the model again")
+        raise UserError(f"{wrong[0]} is {word}, {path}, {AGAIN}")
     config = checked_config(KINDS[kind], {name: values[name] for name in known}, path)
     if with_checksum(values) != values:
-        raise UserError(f"the values do not match {CONFIG_SUM}, {path}, make the model again")
+        raise UserError(f"the values do not match {CONFIG_SUM}, {path}, {AGAIN}")
     return config
 
 
@@ -211,17 +217,16 @@ def _state(folder: Path) -> dict[str, Tensor]:
 
 def _check_stored(weights: TensorFiles, expected: Mapping[str, Shape], path: Path) -> None:
     if missing := sorted(expected.keys() - weights.stored.keys()):
-        raise UserError(f"{missing[0]} is missing, {path}, make the model again")
+        raise UserError(f"{missing[0]} is missing, {path}, {AGAIN}")
     if unknown := sorted(weights.stored.keys() - expected.keys()):
-        raise UserError(f"{unknown[0]} is not a tensor of this model, {path}, make it again")
+        raise UserError(f"{unknown[0]} is not a tensor of this model, {path}, {AGAIN}")
     for name, entry in weights.stored.items():
         if entry.shape != expected[name]:
             raise UserError(
-                f"{name} has shape {entry.shape}, {CONFIG} says {expected[name]}, {path}, "
-                "make the model again"
+                f"{name} has shape {entry.shape}, {CONFIG} says {expected[name]}, {path}, {AGAIN}"
             )
         if entry.dtype != "F32":
-            raise UserError(f"{name} is {entry.dtype}, it must be F32, {path}, make it again")
+            raise UserError(f"{name} is {entry.dtype}, it must be F32, {path}, {AGAIN}")
 
 
 def _checked(weights: TensorFiles, name: str) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gpt.common.errors import UserError
+from gpt.common.errors import SCRUB, UserError
 
 WEIGHTS = "model.safetensors"
 Shape = tuple[int, ...]
@@ -107,7 +107,8 @@ def check_finite(name: str, tensor: Tensor, where: Path) -> None:
 
 def _damaged(path: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())
-    return UserError(f"damaged or not a safetensors file, {path}, get it again ({reason})")
+    todo = f"{SCRUB}, or get it again"
+    return UserError(f"damaged or not a safetensors file, {path}, {todo} ({reason})")
 
 
 def _header(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> bytes:

@@ -75,8 +75,8 @@ def test_the_file_is_as_documented(path: Path) -> None:
         ("raw_sha256", SUM[:-1], "raw_sha256 is '[^']*', PATH, string should match"),
         ("train.tokens", 0, "train.tokens is 0, PATH, input should be greater than or equal to 1"),
         ("val", [1], r"val is \[1\], PATH, input should be an object"),
-        ("val.bytes", None, "val.bytes is missing, PATH, run the tokenize stage again"),
-        ("source", None, "source is missing, PATH, run the tokenize stage again"),
+        ("val.bytes", None, "val.bytes is missing, PATH, run make scrub, then make repro"),
+        ("source", None, "source is missing, PATH, run make scrub, then make repro"),
         ("colour", "red", "colour is 'red', PATH, extra inputs are not permitted"),
     ],
 )
@@ -91,7 +91,9 @@ def test_a_wrong_key_is_named(path: Path, keys: str, value: Any, message: str) -
 )
 def test_what_is_no_json_is_refused(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    with pytest.raises(UserError, match=f"^not valid JSON, {path}, run the tokenize stage again$"):
+    with pytest.raises(
+        UserError, match=f"^not valid JSON, {path}, run make scrub, then make repro$"
+    ):
         Metadata.load(path)
 
 

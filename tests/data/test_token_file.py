@@ -77,7 +77,7 @@ def test_a_flipped_bit_anywhere_is_detected(tmp_path: Path) -> None:
 def test_a_wrong_size_is_detected(tmp_path: Path, size: int, reason: str, verify: bool) -> None:
     path = write(tmp_path / "a.bin")
     path.write_bytes(path.read_bytes().ljust(size, b"\0")[:size])
-    with pytest.raises(UserError, match=f"^bad token file .*{reason}.*, run the tokenize stage"):
+    with pytest.raises(UserError, match=f"^bad token file .*{reason}.*, run make scrub"):
         open_tokens(path, verify=verify)
 
 

@@ -23,13 +23,14 @@ METRICS = {
     "loss_unigram": 3.0,
     "loss_initial": 6.0,
     "loss_bigram": 2.0,
+    "bits_per_byte": 0.7 * 0.25 / math.log(2),
 }
 
 
 def test_each_name_is_given_once() -> None:
     for names in zip(*BASELINES, strict=True):
         assert len(set(names)) == len(BASELINES)
-    assert {known.key for known in BASELINES} == METRICS.keys() - {"val_loss_se"}
+    assert {known.key for known in BASELINES} == METRICS.keys() - {"val_loss_se", "bits_per_byte"}
 
 
 def test_below_the_floor_nothing_is_to_be_trusted(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_the_losses_are_in_order_and_only_those_that_are_known() -> None:
 
 
 def test_the_table_for_the_terminal() -> None:
-    assert baselines_table(METRICS, 0.25).splitlines() == [
+    assert baselines_table(METRICS).splitlines() == [
         "         nats per token    perplexity    bits per byte    above the floor",
         "uniform  5.7071            301           2.0584           5.1071",
         "initial  6.0000            403.4         2.1640           5.4000",
@@ -58,16 +59,14 @@ def test_the_table_for_the_terminal() -> None:
         *PLUS_MINUS.splitlines(),
     ]
     without = {key: value for key, value in METRICS.items() if key != "loss_floor"}
-    assert baselines_table(without | {"val_loss_se": 0.0}, 0.25).split()[-1] == "0.2525"
+    assert baselines_table(without | {"val_loss_se": 0.0}).split()[-1] == "0.2525"
 
 
 def test_an_error_that_nobody_knows_is_not_zero() -> None:
     """Of a single document there is no spread: the file says 0, the table says nothing."""
-    assert "model    0.7000            2.014" in baselines_table(
-        METRICS | {"val_loss_se": 0.0}, 0.25
-    )
-    assert "±" not in baselines_table(METRICS | {"val_loss_se": 0.0}, 0.25)
-    assert "does not cover training" in baselines_table(METRICS, 0.25)
+    assert "model    0.7000            2.014" in baselines_table(METRICS | {"val_loss_se": 0.0})
+    assert "±" not in baselines_table(METRICS | {"val_loss_se": 0.0})
+    assert "does not cover training" in baselines_table(METRICS)
 
 
 def test_perplexity_stays_a_number() -> None:

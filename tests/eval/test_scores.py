@@ -97,5 +97,5 @@ def test_the_floor_is_known_for_whole_stories_alone() -> None:
     assert floor_loss(STORIES, texts, 500) == pytest.approx(expected, rel=1e-12)
     assert floor_loss(STORIES.model_copy(update={"split": "position"}), texts, 500) is None
     assert floor_loss(STORIES.model_copy(update={"source": "path"}), texts, 500) is None
-    with pytest.raises(UserError, match=r"not a story: at character 0 .*run download"):
+    with pytest.raises(UserError, match=r"not a story: at character 0 .*run make scrub"):
         floor_loss(STORIES, [b"No story."], 500)

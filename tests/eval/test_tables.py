@@ -14,7 +14,13 @@ from gpt.data.token_file import document_spans
 from gpt.eval.documents import standard_error
 from gpt.eval.params import EvalParams
 from gpt.eval.scores import Scored, comparable_units, loss_metrics
-from gpt.eval.tables import document_rows, frequency_rows, position_rows, write_tables
+from gpt.eval.tables import (
+    document_rows,
+    error_by,
+    frequency_rows,
+    position_rows,
+    write_tables,
+)
 from gpt.loss import Windows
 from gpt.stories.grammar import generate
 from gpt.tokenizer.tokenizer import Tokenizer
@@ -136,11 +142,26 @@ def test_positions() -> None:
     rows = position_rows(known)
     assert [row[0] for row in rows] == [0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48]
     stops = [*(int(row[0]) for row in rows[1:]), 64]
-    for (start, loss, tokens), stop in zip(rows, stops, strict=True):
-        pairs = zip(known.losses, known.positions, strict=True)
-        inside = [value for value, position in pairs if int(start) <= position < stop]
+    for (start, loss, error, tokens), stop in zip(rows, stops, strict=True):
+        inside = [i for i, at in enumerate(known.positions) if int(start) <= at < stop]
         assert tokens == len(inside)
-        assert float(loss) == pytest.approx(sum(inside) / len(inside), abs=1e-6)
+        mean = known.losses[inside].mean()
+        assert float(loss) == pytest.approx(mean, abs=1e-6)
+        texts = {known.owners[i]: 0.0 for i in inside}
+        for i in inside:
+            texts[known.owners[i]] += known.losses[i] - mean
+        n = len(texts)  # deep in the longest document there is no other
+        square = sum(x**2 for x in texts.values()) * n / (n - 1) if n > 1 else 0.0
+        assert float(error) == pytest.approx(square**0.5 / len(inside), abs=1e-6)
+
+
+def test_the_error_by_position_is_that_of_the_bootstrap() -> None:
+    known = scored([token for n in range(30, 430) for token in (*tale(n % 7 + 3), END)])
+    known.losses[:] += np.random.default_rng(2).normal(0, 2, 400)[known.owners]  # alike in a text
+    every = np.zeros(len(known.losses), np.int64)
+    (error,) = error_by(every, known.losses, known.owners)
+    starts = np.unique(known.owners, return_index=True)[1]
+    assert error == pytest.approx(standard_error(known.losses, starts, 4000, 1), rel=0.05)
 
 
 def test_frequencies() -> None:
@@ -163,7 +184,7 @@ def test_the_folder(tmp_path: Path) -> None:
     columns = {path.name: path.read_text().splitlines()[0] for path in tmp_path.iterdir()}
     assert columns == {
         "documents.tsv": "document\tbytes\ttokens\tnats",
-        "position.tsv": "position\tloss\ttokens",
+        "position.tsv": "position\tloss\tse\ttokens",
         "frequency.tsv": "frequency\tloss\tunigram\tshare",
         "baselines.tsv": "what\tloss",
     }

@@ -1,5 +1,7 @@
 """Sampling, and the cache that must not change a token."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -48,6 +50,13 @@ def test_greedy_is_the_argmax_of_the_whole_context(model: GPT) -> None:
     for token in generate(model, ids, 12, Sampler(0.0), torch.Generator()):
         assert token.item() == model(ids)[0, -1].argmax().item()
         ids = torch.cat((ids, token[:, None]), dim=1)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
+def test_padding_beyond_the_tokenizer_is_never_drawn(model: GPT, sampler: Sampler) -> None:
+    ids, known = torch.zeros((40, 1), dtype=torch.int64), replace(sampler, n_ids=7)
+    assert int(tokens(model, ids, 5, known, True).max()) < 7
+    assert int(tokens(model, ids, 5, sampler, True).max()) >= 7
 
 
 def test_the_context_keeps_at_least_half_a_block() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt.common.errors import UserError
@@ -19,6 +19,7 @@ from gpt.hf.tokenizer import write_hf_tokenizer
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_model, load_provenance, load_tokenizer
 from stages import export_hf, import_hf
+from tests.support.hf_models import edit_json
 from tests.support.imports import ROOT
 from tests.support.models import CONFIG, seeded
 from tests.support.stages import preset_params, write_params
@@ -158,6 +159,12 @@ def edit_index(folder: Path, change: Callable[[dict[str, str]], object]) -> None
     path.write_text(json.dumps(index))
 
 
+def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
 def evil(folder: Path) -> None:
     """A pickle that runs code when it is loaded."""
     next(folder.glob("*.safetensors")).unlink()
@@ -174,6 +181,46 @@ SINGLE: dict[str, tuple[Damage, str]] = {
     ),
     "no config": (lambda f: (f / "config.json").unlink(), "missing file"),
     "broken config": (lambda f: (f / "config.json").write_text("{,}"), "not valid JSON"),
+    "a config that transformers refuses": (
+        lambda f: edit_json(f / "config.json", lambda v: v.update(layer_norm_epsilon=1)),
+        "transformers refuses the configuration .*expected float, got int",
+    ),
+    "dropouts that no model can have": (
+        lambda f: edit_json(f / "config.json", lambda v: v.update(resid_pdrop=2.0)),
+        "transformers refuses the configuration .*dropout probability",
+    ),
+    "a dtype that PyTorch lacks": (
+        lambda f: edit_json(f / "config.json", lambda v: v.update(dtype="auto")),
+        "transformers refuses the configuration .*has no attribute 'auto'",
+    ),
+    "labels without end": (
+        lambda f: edit_json(f / "config.json", lambda v: v.update(num_labels=10**9)),
+        "num_labels is 1000000000, .* at most 65536",
+    ),
+    "generation settings that transformers refuses": (
+        lambda f: (f / "generation_config.json").write_text('{"num_return_sequences": 3}'),
+        "transformers refuses the generation settings .*num_return_sequences",
+    ),
+    "broken generation settings": (
+        lambda f: (f / "generation_config.json").write_text("{,}"),
+        "not valid JSON",
+    ),
+    "settings that are no text": (
+        lambda f: (f / "chat_template.jinja").write_bytes(b"\xff"),
+        "not all text",
+    ),
+    "a broken tokenizer": (
+        lambda f: (f / "tokenizer.json").write_text('{"model": '),
+        "not valid JSON",
+    ),
+    "a tokenizer that transformers refuses": (
+        lambda f: (f / "tokenizer.json").write_text('{"model": {"vocab": 3, "merges": [1]}}'),
+        "cannot use this tokenizer",
+    ),
+    "values that are not finite": (
+        lambda f: edit_weights(f, lambda t: t["transformer.wpe.weight"][2].fill_(torch.nan)),
+        "transformer.wpe.weight has NaN or infinite values",
+    ),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "no weights"),
     "a pickle with code": (evil, "more than plain tensors"),
 }
@@ -219,7 +266,7 @@ def test_damaged_files_are_refused_and_nothing_is_written(
     with pytest.raises(UserError, match=message) as caught:
         run_import(tmp_path, source="local", path=str(local))
     assert "\n" not in str(caught.value)
-    assert str(tmp_path) in str(caught.value)
+    assert str(local) in str(caught.value)  # not its copy, which is gone
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["old"]
     assert not (tmp_path / "metrics.json").exists()
     assert not list(tmp_path.glob(".*"))

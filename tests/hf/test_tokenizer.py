@@ -2,18 +2,23 @@
 
 import json
 import random
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import GPT2Config
 
 from gpt.common.errors import UserError
-from gpt.hf.tokenizer import from_hf, to_hf, write_hf_tokenizer
-from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.hf.tokenizer import to_hf, write_hf_tokenizer
+from gpt.hf.tokenizer_reader import from_hf
+from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 from tests.support.corpora import TIKTOKEN_CACHE
 
 many = settings(derandomize=True, deadline=None, max_examples=300)
@@ -43,6 +48,13 @@ def gpt2() -> Tokenizer:
         return Tokenizer.gpt2()
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of a GPT-2 whose tokenizer is still to come."""
+    (tmp_path / "config.json").write_text(GPT2Config().to_json_string())
+    return tmp_path
+
+
 BYTES = tuple(bytes([byte]) for byte in range(256))
 MAKERS: dict[str, Callable[[], Tokenizer]] = {
     "bytes": lambda: Tokenizer.train_bpe([], 256),
@@ -60,6 +72,12 @@ def fast(ours: Tokenizer, **options: bool) -> transformers.PreTrainedTokenizerFa
     return made(tokenizer_object=to_hf(ours), **options)  # type: ignore[no-untyped-call]
 
 
+def plain_ids(theirs: Any, text: str) -> list[int]:
+    """The ids of a text alone, without the end of text before it."""
+    ids: list[int] = theirs(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 @pytest.fixture(scope="module", params=list(MAKERS))
 def byte_level(request: pytest.FixtureRequest) -> Pair:
     ours = MAKERS[request.param]()
@@ -71,34 +89,37 @@ def byte_level(request: pytest.FixtureRequest) -> Pair:
 def test_byte_level_ids_are_equal(byte_level: Pair, text: str) -> None:
     ours, theirs = byte_level
     ids = ours.encode(text)
-    assert theirs(text)["input_ids"] == ids
+    assert plain_ids(theirs, text) == ids
+    assert theirs(text)["input_ids"] == [ours.end_of_text, *ids]
     assert theirs.decode(ids) == text
 
 
-def test_a_word_that_no_merge_reaches_is_still_its_token(tmp_path: Path) -> None:
+def test_a_word_that_no_merge_reaches_is_still_its_token(folder: Path) -> None:
     ours = MAKERS["dead-end"]()
     assert ours.encode("abcd abcd") == [259, 32, 97, 256, 100]
-    assert fast(ours)("abcd abcd")["input_ids"] == ours.encode("abcd abcd")
-    write_hf_tokenizer(ours, tmp_path, 64)
-    assert from_hf(tmp_path) == ours
-    to_hf(ours).model.save(str(tmp_path))  # these two files cannot say that
-    (tmp_path / "tokenizer.json").unlink()
+    assert plain_ids(fast(ours), "abcd abcd") == ours.encode("abcd abcd")
+    write_hf_tokenizer(ours, folder, 64)
+    assert from_hf(folder) == ours
+    to_hf(ours).model.save(str(folder))  # these two files cannot say that
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
     with pytest.raises(UserError, match="its merges never make its token 'abcd'"):
-        from_hf(tmp_path)
+        from_hf(folder)
 
 
 def test_ids_of_long_words_are_equal(byte_level: Pair) -> None:
     ours, theirs = byte_level
     text = "".join(random.Random(1).choices("ab \n", (9, 9, 1, 1), k=50_000))
-    assert theirs(text)["input_ids"] == ours.encode(text)
+    assert plain_ids(theirs, text) == ours.encode(text)
 
 
 def test_special_text_can_be_read_both_ways(byte_level: Pair) -> None:
     ours, theirs = byte_level
     text = "a<|endoftext|>b"
-    assert theirs(text)["input_ids"] == ours.encode(text)
+    assert plain_ids(theirs, text) == ours.encode(text)
     special = fast(ours)
-    assert special(text)["input_ids"] == [*ours.encode("a"), ours.end_of_text, *ours.encode("b")]
+    ids = [*ours.encode("a"), ours.end_of_text, *ours.encode("b")]
+    assert plain_ids(special, text) == ids
     assert special.decode([ours.end_of_text]) == "<|endoftext|>"
     assert len(special) == ours.vocab_size
 
@@ -110,93 +131,139 @@ def test_char_ids_are_equal(text: str) -> None:
     theirs = fast(ours)
     text += " . 'x ' \n\0  "
     known = text.replace("x", "") if "x" not in ours.decode(range(len(ours.tokens))) else text
-    assert theirs(text)["input_ids"] == ours.encode(known)
+    assert plain_ids(theirs, text) == ours.encode(known)
     assert theirs.decode(ours.encode(known)) == known
 
 
 @pytest.mark.parametrize("name", ["tale-300", "gpt2", "char"])
-def test_a_written_tokenizer_comes_back(name: str, tmp_path: Path) -> None:
+def test_a_written_tokenizer_comes_back(name: str, folder: Path) -> None:
     ours = Tokenizer.from_characters(TALE) if name == "char" else MAKERS[name]()
-    write_hf_tokenizer(ours, tmp_path, 64)
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert theirs(TALE)["input_ids"] == ours.encode(TALE)
+    write_hf_tokenizer(ours, folder, 64)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    assert plain_ids(theirs, TALE) == ours.encode(TALE)
     assert theirs.decode(ours.encode(TALE)) == TALE
     assert theirs.eos_token_id == ours.end_of_text
     assert theirs.model_max_length == 64
-    assert from_hf(tmp_path) == ours
-    theirs.save_pretrained(tmp_path / "again")
-    assert from_hf(tmp_path / "again") == ours
+    assert from_hf(folder) == ours
+    theirs.save_pretrained(folder / "again")
+    (folder / "config.json").rename(folder / "again" / "config.json")
+    assert from_hf(folder / "again") == ours
 
 
-def test_vocab_and_merges_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tale-300", "char"])
+def test_prompts_begin_behind_the_end_of_text(name: str, folder: Path) -> None:
+    """By the tokenizer's own setting, in every library that reads it, also when saved again."""
+    ours = Tokenizer.from_characters(TALE) if name == "char" else MAKERS[name]()
+    write_hf_tokenizer(ours, folder, 64)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    theirs.save_pretrained(folder / "again")
+    shutil.copy(folder / "config.json", folder / "again")
+    end, words = ours.end_of_text, ["The king", "", "we've gone."]
+    for place in (folder, folder / "again"):
+        theirs = transformers.AutoTokenizer.from_pretrained(place)
+        rows = theirs(words)["input_ids"]
+        assert rows == [[end, *ours.encode(text)] for text in words]
+        assert theirs.batch_decode(rows, skip_special_tokens=True) == words
+        pair = theirs("we", "go")["input_ids"]
+        assert pair == [end, *ours.encode("we"), end, *ours.encode("go")]
+        bare = tokenizers.Tokenizer.from_file(str(place / "tokenizer.json"))
+        assert bare.encode("we").ids == [end, *ours.encode("we")]
+        assert from_hf(place) == ours
+
+
+def test_vocab_and_merges_are_read(folder: Path) -> None:
     ours = MAKERS["tale-300"]()
-    to_hf(ours).model.save(str(tmp_path))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["merges.txt", "vocab.json"]
-    assert from_hf(tmp_path) == ours
+    to_hf(ours).model.save(str(folder))
+    assert {"merges.txt", "vocab.json"} < {path.name for path in folder.iterdir()}
+    assert from_hf(folder) == ours
 
 
-def test_gpt2_is_known_by_its_tokens(tmp_path: Path) -> None:
-    to_hf(gpt2()).model.save(str(tmp_path))
-    found = from_hf(tmp_path)
+def test_gpt2_is_known_by_its_tokens(folder: Path) -> None:
+    to_hf(gpt2()).model.save(str(folder))
+    found = from_hf(folder)
     assert found is not None
     assert found.kind == "gpt2"
 
 
-def test_no_tokenizer_files_give_none(tmp_path: Path) -> None:
-    assert from_hf(tmp_path) is None
-    (tmp_path / "vocab.json").write_text("{}")
-    assert from_hf(tmp_path) is None
+def test_no_tokenizer_files_give_none(folder: Path) -> None:
+    assert from_hf(folder) is None
+    (folder / "vocab.json").write_text("{}")
+    with pytest.raises(UserError, match=r"^vocab.json without its other half"):
+        from_hf(folder)
 
 
-def changed(value: dict[str, Any], reason: str) -> dict[str, Any]:
-    """A tokenizer.json that is not GPT-2's kind, for the reason that the error names."""
-    model, rules = value["model"], value["pre_tokenizer"]
-    merges, unflagged = model["merges"], model | {"ignore_merges": False}
-    changes: dict[str, dict[str, Any]] = {
-        "WordPiece": {"model": model | {"type": "WordPiece"}},
-        "normalizes": {"normalizer": {"type": "NFC"}},
-        "prefix space": {"pre_tokenizer": rules | {"add_prefix_space": True}},
-        "pre-tokenizer Whitespace": {"pre_tokenizer": {"type": "Whitespace"}},
-        "pre-tokenizer None": {"pre_tokenizer": None},
-        "GPT-2's pattern": {"pre_tokenizer": rules | {"use_regex": False}},
-        "order of its ids": {"model": model | {"merges": merges[::-1]}},
-        "do not go with": {"model": model | {"merges": merges[:1]}},
-        "made of its tokens": {"model": unflagged | {"merges": [*merges, ["z", "zz"]]}},
-        "gaps": {"model": model | {"vocab": model["vocab"] | {"漢": 400}}},
-        "last token is not": {
-            "model": model | {"vocab": model["vocab"] | {"漢": len(model["vocab"])}}
-        },
-        "model": {},
+def change(part: str, **fields: Any) -> Callable[[dict[str, Any]], object]:
+    """A change of some fields of a part of a tokenizer.json."""
+    return lambda value: value[part].update(fields)
+
+
+def add(value: dict[str, Any], content: str, **flags: Any) -> None:
+    """Add a token to a tokenizer.json, a special one unless `flags` say else."""
+    token: dict[str, Any] = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
     }
-    return value | changes[reason] if reason != "model" else {}
+    token |= {"id": len(value["model"]["vocab"]), "content": content, "special": True}
+    value["added_tokens"].append(token | flags)
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "WordPiece",
-        "normalizes",
-        "prefix space",
-        "pre-tokenizer Whitespace",
-        "pre-tokenizer None",
-        "GPT-2's pattern",
-        "order of its ids",
-        "do not go with",
-        "made of its tokens",
-        "gaps",
-        "last token is not",
-        "model",
-    ],
-)
-def test_other_tokenizers_are_refused(reason: str, tmp_path: Path) -> None:
-    value = json.loads(to_hf(MAKERS["tale-300"]()).to_str())
-    (tmp_path / "tokenizer.json").write_text(json.dumps(changed(value, reason)))
-    with pytest.raises(UserError, match=f"^cannot use this tokenizer .*{reason}.*, remove"):
-        from_hf(tmp_path)
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "model.type is 'WordPiece'": change("model", type="WordPiece"),
+    "model.dropout is 0.1": change("model", dropout=0.1),
+    "model.end_of_word_suffix is '</w>'": change("model", end_of_word_suffix="</w>"),
+    "model.continuing_subword_prefix is '##'": change("model", continuing_subword_prefix="##"),
+    "model.byte_fallback is True": change("model", byte_fallback=True),
+    "model.speed is 3, its effect is unknown": change("model", speed=3),
+    "normalizer is {'type': 'NFC'}": lambda v: v.update(normalizer={"type": "NFC"}),
+    "tokenizer.json.postman is 1": lambda v: v.update(postman=1),
+    "pre_tokenizer.add_prefix_space is True": change("pre_tokenizer", add_prefix_space=True),
+    "pre_tokenizer.type is 'Whitespace'": lambda v: v.update(pre_tokenizer={"type": "Whitespace"}),
+    "pre_tokenizer is None": lambda v: v.update(pre_tokenizer=None),
+    "pre_tokenizer.use_regex is False": change("pre_tokenizer", use_regex=False),
+    "decoder.type is 'Strip'": lambda v: v.update(decoder={"type": "Strip", "content": " "}),
+    "decoder is None": lambda v: v.update(decoder=None),
+    "post_processor.type is 'RobertaProcessing'": lambda v: v.update(
+        post_processor={"type": "RobertaProcessing", "sep": ["!", 0], "cls": ["!", 0]}
+    ),
+    "post_processor.single does not have the text once": lambda v: v.update(
+        post_processor={"type": "TemplateProcessing", "single": [], "pair": []}
+    ),
+    "order of its ids": lambda v: v["model"]["merges"].reverse(),
+    "do not go with": lambda v: v["model"]["merges"].pop(),
+    "out of vocabulary": lambda v: v["model"]["merges"].append(["z", "zz"]),
+    "'<|endoftext|>' has id 4, below": lambda v: v["model"]["vocab"].update({END_OF_TEXT: 4}),
+    "'<|endoftext|>' has id 300, below": lambda v: v["model"]["vocab"].update({"zz": 301}),
+    "added_tokens 'the'.special is False": lambda v: add(v, "the", special=False),
+    "added_tokens '[M]'.lstrip is True": lambda v: add(v, "[M]", lstrip=True),
+    "added_tokens '[M]'.rstrip is True": lambda v: add(v, "[M]", rstrip=True),
+    "added_tokens '[M]'.single_word is True": lambda v: add(v, "[M]", single_word=True),
+    "added_tokens 'a' has id 64, below ordinary ones": lambda v: add(v, "a", id=64),
+    "first special token is not <|endoftext|>": lambda v: (
+        v["model"]["vocab"].pop(END_OF_TEXT),
+        v["added_tokens"][0].update(content="[X]"),
+    ),
+    "no 'model'": lambda v: v.clear(),
+}
 
 
-def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", CHANGES)
+def test_other_tokenizers_are_refused_by_field_and_value(reason: str, folder: Path) -> None:
+    ours = MAKERS["tale-300"]()
+    write_hf_tokenizer(ours, folder, 64)
+    path = folder / "tokenizer.json"
+    value = json.loads(path.read_text())
+    CHANGES[reason](value)
+    path.write_text(json.dumps(value))
+    with pytest.raises(UserError, match=re.escape(reason)) as caught:
+        from_hf(folder)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_is_refused(folder: Path) -> None:
     for text in ("", "[]", "{", '{"model": 1}'):
-        (tmp_path / "tokenizer.json").write_text(text)
-        with pytest.raises(UserError, match="cannot use this tokenizer"):
-            from_hf(tmp_path)
+        (folder / "tokenizer.json").write_text(text)
+        with pytest.raises(UserError, match=re.escape(f", {folder / 'tokenizer.json'}, ")):
+            from_hf(folder)

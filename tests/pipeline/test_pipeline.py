@@ -211,8 +211,7 @@ def their_nats(pipeline: Any, text: str, block_size: int, stride: int) -> tuple[
 
     Its own tokenizer and model; every window is as full as the text allows, as in our evaluation.
     """
-    ids = pipeline.tokenizer(text).input_ids
-    stream = torch.tensor([pipeline.tokenizer.bos_token_id, *ids])
+    stream = torch.tensor(pipeline.tokenizer(text).input_ids)  # behind an end of text, as ours
     total, scored = 0.0, 0
     while scored < len(stream) - 1:
         stop = min(len(stream) - 1, max(block_size, scored + stride))

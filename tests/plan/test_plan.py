@@ -11,12 +11,12 @@ import pytest
 from gpt.common.errors import UserError
 from gpt.common.files import write_checked_json
 from gpt.common.params import read_yaml
+from gpt.common.text import duration, size
 from gpt.config import GPTConfig, count_parameters
 from gpt.plan.estimates import training_flops
 from gpt.plan.params import Params
 from gpt.plan.plan import vocabulary
 from gpt.plan.presets import merged_params, overlay
-from gpt.plan.text import duration, size
 from gpt.runtime import choose_device, machine
 from gpt.train.initial import new_config
 from tests.support.imports import ROOT

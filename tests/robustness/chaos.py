@@ -1,5 +1,7 @@
 """Kill the pipeline again and again, and see that it ends with the bytes of an undisturbed run.
 
+The power fails too, and the disk.
+
 python -m tests.robustness.chaos --kills 100 --seed 1
 """
 
@@ -20,25 +22,44 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tests.support.imports import ROOT
 from tests.support.project import ENV, differences, outputs, project, run, use_small_reference
 
 KILLER = Path(__file__).resolve().parent / "killer"
 AGAIN = 0.2  # the share of recoveries that are killed too
+HARMS = (*("kill",) * 3, "power", "power", "EIO", "ENOSPC")  # what happens to a stage
+CHECKPOINTS = Path("checkpoints", "train")
 
 
 @dataclass(frozen=True)
 class Kill:
-    """When to kill: at the `at`-th moment of `program` that matches, or after some seconds."""
+    """When to kill: at the `at`-th moment of `program` that matches, or after some seconds.
+
+    `harm`: what happens then, one of those of killer/sitecustomize.py.
+    """
 
     program: str = ""
     match: str = "*"
     at: int = 1
     seconds: float | None = None
+    harm: str = "kill"
 
     def __str__(self) -> str:
         if self.seconds is not None:
             return f"{self.program} after {self.seconds:.2f} s"
-        return f"{self.program} at {self.at} of '{self.match}'"
+        return f"{self.harm}: {self.program} at {self.at} of '{self.match}'"
+
+    @property
+    def kind(self) -> str:
+        """The word under which it is counted."""
+        if self.harm != "kill":
+            return self.harm
+        return "any time" if self.seconds is not None else self.match.removesuffix(" *")
+
+    @property
+    def fails(self) -> bool:
+        """Whether the program goes on, to tell of an error."""
+        return self.harm not in ("kill", "power")
 
 
 class Victim:
@@ -50,6 +71,7 @@ class Victim:
         run(self.folder, "dvc", "repro", *targets)
         self.truth = outputs(self.folder)
         self.lock = (self.folder / "dvc.lock").read_bytes()
+        self.said = ""  # on standard error by the last run that was harmed
         self.stages: dict[str, Any] = YAML(typ="safe").load(self.folder / "dvc.yaml")["stages"]
 
     def module(self, stage: str) -> str:
@@ -69,29 +91,42 @@ class Victim:
                 remembered.unlink()
         shutil.rmtree(self.folder / "checkpoints" / stage, ignore_errors=True)
 
-    def killed(self, kill: Kill, *command: str) -> bool:
-        """Run `dvc repro` in a process group of its own; whether it was killed before its end."""
+    def newest_checkpoint(self) -> Path | None:
+        """The folder of the newest step of any run."""
+        steps = (self.folder / CHECKPOINTS).rglob("step-*")
+        return max(steps, key=lambda path: path.name, default=None)
+
+    def harmed(self, kill: Kill, *command: str) -> bool:
+        """Run `dvc repro` in a process group of its own; whether it did not come to its end."""
         env = ENV
         if kill.seconds is None:
             moment = {"KILLER_MATCH": kill.match, "KILLER_AT": str(kill.at)}
-            env = self.killer(kill.program) | moment
+            env = self.killer(kill.program) | moment | {"KILLER_HARM": kill.harm}
+            env |= {"KILLER_SEED": str(kill)}
         process = subprocess.Popen(
             ("dvc", "repro", *command),
             cwd=self.folder,
             env=env,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             start_new_session=True,
         )
         try:
-            process.wait(kill.seconds)
+            self.said = process.communicate(timeout=kill.seconds)[1]
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        return process.wait() == -signal.SIGKILL
+            process.communicate()
+        return process.returncode > 0 if kill.fails else process.returncode == -signal.SIGKILL
+
+    def told_badly(self) -> list[str]:
+        """The words of a program whose disk failed, unless they are one line that says so."""
+        errors = [line for line in self.said.splitlines() if line.startswith("error: ")]
+        return [self.said] if len(errors) != 1 or "Traceback" in self.said else []
 
     def recovered(self) -> list[str]:
         """Run to the end, as `make repro` does, and say what is not as it should be."""
-        newest = max((self.folder / "checkpoints/train").glob("*/step-*"), default=None)
+        newest = self.newest_checkpoint()
         run(self.folder, sys.executable, "-m", "tools.mend")
         said = run(self.folder, "dvc", "repro", *self.targets)
         wrong = differences(self.truth, outputs(self.folder))
@@ -116,7 +151,8 @@ class Victim:
 
     def killer(self, programs: str) -> dict[str, str]:
         """The environment in which Python watches what these programs write."""
-        where = {"PYTHONPATH": str(KILLER), "KILLER_FOLDER": str(self.folder)}
+        paths = f"{KILLER}{os.pathsep}{ROOT}"
+        where = {"PYTHONPATH": paths, "KILLER_FOLDER": str(self.folder)}
         return ENV | where | {"KILLER_PROGRAMS": programs}
 
 
@@ -137,14 +173,15 @@ def chaos(victim: Victim, kills: int, dice: random.Random) -> int:
         program = dice.choice([*[victim.module(stage)] * 3, "dvc"])
         kill = choose(program, known[stage][program], seconds[stage], dice)
         victim.forget(stage)
-        if not victim.killed(kill, "--single-item", stage):
+        if not victim.harmed(kill, "--single-item", stage):
             continue
         count += 1
-        table[stage, kind(kill)] += 1
-        if dice.random() < AGAIN and victim.killed(Kill("", seconds=dice.uniform(0, 9))):
+        table[stage, kill.kind] += 1
+        wrong = victim.told_badly() if kill.fails else []
+        if dice.random() < AGAIN and victim.harmed(Kill("", seconds=dice.uniform(0, 9))):
             count += 1
             table[stage, "in the recovery"] += 1
-        wrong = victim.recovered()
+        wrong += victim.recovered()
         bad += bool(wrong)
         print(f"{count:4} {stage:14} {kill}: {'; '.join(wrong) or 'same bytes'}", flush=True)
     report(table, bad)
@@ -155,14 +192,13 @@ def choose(program: str, moments: list[str], seconds: float, dice: random.Random
     """A random time once in six, else a moment: first its kind, so that rare ones come too."""
     if dice.random() < 1 / 6:
         return Kill(program, seconds=dice.uniform(0, seconds))
+    harm = "kill" if program == "dvc" else dice.choice(HARMS)
     kinds = sorted({moment.rsplit(" ", 1)[0] for moment in moments})
+    if harm not in ("kill", "power"):
+        kinds = [kind for kind in kinds if not kind.startswith("after ")]
     match = f"{dice.choice(kinds)} *"
     among = [moment for moment in moments if moment.startswith(match[:-1])]
-    return Kill(program, match, dice.randint(1, len(among)))
-
-
-def kind(kill: Kill) -> str:
-    return "any time" if kill.seconds is not None else kill.match.removesuffix(" *")
+    return Kill(program, match, dice.randint(1, len(among)), harm=harm)
 
 
 def report(table: Counter[tuple[str, str]], bad: int) -> None:

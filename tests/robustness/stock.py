@@ -64,6 +64,18 @@ def copy_of(name: str, folder: Path) -> None:
     shutil.copytree(stock(name), folder)
 
 
+def copy_pair(folder: Path) -> None:
+    """A whole folder whose tokenizer is in the two files that GPT-2 was published with."""
+    copy_of("exported", folder)
+    path = folder / "tokenizer.json"
+    model = json.loads(path.read_text())["model"]
+    path.unlink()
+    (folder / "tokenizer_config.json").unlink()  # it names a class that reads tokenizer.json alone
+    end = {"<|endoftext|>": bpe().end_of_text}
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"] | end))
+    (folder / "merges.txt").write_text("\n".join(map(" ".join, model["merges"])))
+
+
 @cache
 def _stock() -> Path:
     root = Path(tempfile.mkdtemp())

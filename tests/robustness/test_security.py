@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from gpt.data.token_file import open_tokens
 from gpt.hf.convert import import_model
 from gpt.hf.files import read_index
 from gpt.hf.local import copy_local
-from gpt.hf.tokenizer import from_hf
+from gpt.hf.tokenizer_reader import from_hf
 from gpt.parity.oracles import TransformersOracle
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
@@ -228,6 +229,18 @@ def test_a_model_that_brings_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="auto_map"):
         TransformersOracle(tmp_path / "local")
     assert not (tmp_path / "ran").exists()
+
+
+def test_actions_are_named_by_commit() -> None:
+    """A tag can be moved to other code."""
+    used = [
+        line.split("uses:")[1].split()[0]
+        for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+        for line in path.read_text().splitlines()
+        if "uses:" in line
+    ]
+    assert used
+    assert [name for name in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", name)] == []
 
 
 # Names that lead out of a folder

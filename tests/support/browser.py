@@ -80,8 +80,8 @@ class Page:
             if url.startswith("http"):
                 self.errors.append(f"request to {url}")
 
-    def look(self, url: str, width: int, scheme: str) -> None:
-        """Open a page at a width and in a colour scheme, until its charts are drawn."""
+    def look(self, url: str, width: int, scheme: str, ready: str = "drawn") -> None:
+        """Open a page at a width and in a colour scheme, until the promise `ready` is kept."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -89,7 +89,7 @@ class Page:
         self.call("Page.navigate", url=url)
         while (event := self.receive()).get("method") != "Page.loadEventFired":
             self.note(event)
-        self.evaluate("drawn")
+        self.evaluate(ready)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression, a promise awaited."""

@@ -1,5 +1,6 @@
 """Verifications of small seeded models, for the tests of parity."""
 
+import gc
 from pathlib import Path
 
 from gpt.parity.expected import Expected
@@ -8,8 +9,8 @@ from gpt.parity.oracles import TransformersOracle
 from gpt.parity.params import VerifyParams
 from gpt.parity.reduced_model import reduced_model
 from gpt.parity.subject import Subject, load_subject
-from gpt.parity.verify import Verification, verify
-from tests.support.models import seeded
+from gpt.parity.verify import Verification, all_checks, verify
+from tests.support.models import Edit, seeded
 
 
 def verification_of(model: Path, source: Path) -> Verification:
@@ -18,9 +19,21 @@ def verification_of(model: Path, source: Path) -> Verification:
     return verify(model, source, params, lambda check: None)
 
 
-def reduced_seeded(folder: Path) -> tuple[Subject, Expected]:
+def findings_of(model: Path, source: Path) -> Verification:
+    """All checks of a model folder, on short inputs, and no mutants."""
+    subject, oracle = load_subject(model), TransformersOracle(source)
+    sizes = InputSizes((1, 2, subject.config.block_size), batch_size=2, prompts=2, new_tokens=4)
+    found = Verification(subject, oracle, sizes.draw(subject.config, seed=1))
+    gc.freeze()  # collecting after each precision is quick then
+    for finding in all_checks(found, model):
+        found.add(finding)
+    gc.unfreeze()
+    return found
+
+
+def reduced_seeded(folder: Path, edit: Edit | None = None) -> tuple[Subject, Expected]:
     """A seeded model's reduced model and the oracle's results, in `folder`."""
-    model, source = seeded(folder)
+    model, source = seeded(folder, edit=edit)
     subject = load_subject(model)
     inputs = InputSizes((1, 8), batch_size=2, prompts=2, new_tokens=4).draw(subject.config, seed=1)
     return reduced_model(subject, TransformersOracle(source), inputs, folder)

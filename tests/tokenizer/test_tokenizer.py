@@ -269,7 +269,7 @@ def test_damaged_files_never_load(bpe: Tokenizer, tmp_path: Path) -> None:
     }
     for reason, text in damaged.items():
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(UserError, match=f"^damaged vocabulary.*{reason}.*run the tok"):
+        with pytest.raises(UserError, match=f"^damaged vocabulary.*{reason}.*run make scrub"):
             Tokenizer.load(path)
     path.write_bytes(b"\xff")
     with pytest.raises(UserError, match="damaged vocabulary"):

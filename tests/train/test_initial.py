@@ -1,6 +1,7 @@
 """Training goes on from an existing model: at its own loss, with its own vocabulary."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from torch.nn import functional as F
-from transformers import GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2LMHeadModel
 
 from gpt.common.errors import UserError
 from gpt.common.files import write_bytes
@@ -19,7 +20,8 @@ from gpt.config import GPTConfig
 from gpt.data.token_file import open_tokens
 from gpt.hf.convert import import_model
 from gpt.hf.seeded import write_seeded_config
-from gpt.hf.tokenizer import from_hf, write_hf_tokenizer
+from gpt.hf.tokenizer import write_hf_tokenizer
+from gpt.hf.tokenizer_reader import from_hf
 from gpt.model import GPT
 from gpt.plan.params import load_params
 from gpt.plan.presets import overlay
@@ -27,8 +29,9 @@ from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.initial import initial_model, origin
 from gpt.train.params import ModelParams, TrainParams
 from gpt.weights.model_folder import load_model
-from stages import download, tokenize, train
+from stages import download, export_hf, tokenize, train
 from tests.support.imports import ROOT
+from tools import sample
 
 TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog met. " * 40
 CHARACTERS = Tokenizer.from_characters(TEXT)
@@ -122,6 +125,29 @@ def test_it_starts_at_the_imported_models_own_loss(
     assert metrics["final_val_loss"] < metrics["initial_loss"] - 0.1  # and it goes on learning
     provenance = json.loads(Path("made/out/provenance.json").read_text())
     assert provenance["data"]["initial_weights"] == origin(imported)["initial_weights"]
+
+
+def test_a_padded_model_is_trained_and_stays_padded(
+    project: NDArray[np.unsignedinteger], imported: Path
+) -> None:
+    """`[PAD]` added, the embedding resized to a round number: as before in the export."""
+    source = imported / "source"
+    tokenizer: Any = AutoTokenizer.from_pretrained(source)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(source)
+    write_seeded_config(source, replace(THEIRS, vocab_size=32), seed=1)
+    import_model(source, imported, {}, from_hf(source))
+    run_train(imported)
+    trained, exported = Path("made/out"), Path("exported")
+    export_hf.main([f"--model={trained}", f"--out={exported}", "--metrics=export.json"])
+    assert load_model(trained).wte.weight.shape == (32, 16)
+    theirs: Any = GPT2LMHeadModel.from_pretrained(exported)
+    assert theirs.config.vocab_size == len(theirs.transformer.wte.weight) == 32
+    again: Any = AutoTokenizer.from_pretrained(exported)
+    assert again.pad_token_id == CHARACTERS.vocab_size
+    known = Tokenizer.load(trained / "vocabulary.json")
+    assert known == CHARACTERS
+    sample.main([f"--model={trained}", "--temperature=9", "--tokens=200"])  # decodes every id
 
 
 def model_params(**changes: Any) -> ModelParams:

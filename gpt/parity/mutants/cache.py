@@ -8,7 +8,7 @@ from torch import Tensor
 from gpt.config import GPTConfig
 from gpt.kv_cache import KVCache
 from gpt.model import GPT, Block
-from gpt.parity.check import LEARNING
+from gpt.parity.check import BEHAVIOUR, CONTEXTS
 from gpt.parity.mutants.edits import Mutant, each_block, patch
 
 Attend = Callable[[Tensor, Tensor, Tensor, float, float], Tensor]
@@ -18,11 +18,11 @@ def cache_mutants(config: GPTConfig) -> list[Mutant]:
     """The cache read or filled wrongly; the shortest contexts never fill one."""
     if config.block_size < 4:
         return []
-    skip = (LEARNING,)
+    links = (BEHAVIOUR, CONTEXTS)
     return [
-        Mutant("cached positions start at 0 again", restarted_positions, skip),
-        Mutant("the cache forgets new tokens", forgetful_cache, skip),
-        Mutant("a cached step does not see its own token", each_block(hide_newest), skip),
+        Mutant("cached positions start at 0 again", restarted_positions, links=links),
+        Mutant("the cache forgets new tokens", forgetful_cache, links=links),
+        Mutant("a cached step does not see its own token", each_block(hide_newest), links=links),
     ]
 
 

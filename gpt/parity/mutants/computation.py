@@ -14,16 +14,17 @@ from gpt.config import Activation, GPTConfig
 from gpt.kv_cache import LayerCache
 from gpt.model import GPT, Block
 from gpt.parity.mutants.edits import (
-    EquivalentMutant,
     Mutant,
     blocks,
     each_block,
     each_norm,
-    no_change,
     one_tensor,
     patch,
 )
 from gpt.parity.subject import Mutation
+
+DEFAULT_EPSILON = 1e-5
+SEEN_EPSILON = 1e-6  # a tenth of a smaller one would change next to nothing
 
 
 def attention_mutants(config: GPTConfig) -> list[Mutant]:
@@ -33,18 +34,19 @@ def attention_mutants(config: GPTConfig) -> list[Mutant]:
     return [
         Mutant("queries and keys swapped", one_tensor(qkv, lambda w: w[torch.cat((k, q, v))])),
         Mutant("keys and values swapped", one_tensor(qkv, lambda w: w[torch.cat((q, v, k))])),
-        Mutant("attention scale missing", scaled(config, config.head_size**0.5)),
-        Mutant("attention scaled by all channels", scaled(config, config.n_head**-0.5)),
+        Mutant("attention scale missing", scaled(config.head_size**0.5)),
+        Mutant("attention scaled by all channels", scaled(config.n_head**-0.5)),
         Mutant("attention scaled by layer", scaled_by_layer),
-        Mutant("causal mask sees one token ahead", seeing(config, 1)),
-        Mutant("causal mask hides the token itself", seeing(config, -1)),
-        Mutant("causal mask missing", seeing(config, config.block_size)),
+        Mutant("causal mask sees one token ahead", seeing(1)),
+        Mutant("causal mask hides the token itself", seeing(-1)),
+        Mutant("causal mask missing", seeing(config.block_size)),
     ]
 
 
 def block_mutants(config: GPTConfig) -> list[Mutant]:
     """The parts of a block in the wrong form or order."""
-    epsilon = config.layer_norm_epsilon / 10
+    own = config.layer_norm_epsilon
+    epsilon = own / 10 if own >= SEEN_EPSILON else DEFAULT_EPSILON
     wrong: Activation = "gelu" if config.activation == "gelu_new" else "gelu_new"
     return [
         Mutant(f"activation {wrong} instead of {config.activation}", activation(wrong)),
@@ -58,10 +60,8 @@ def block_mutants(config: GPTConfig) -> list[Mutant]:
     ]
 
 
-def scaled(config: GPTConfig, factor: float) -> Mutation:
+def scaled(factor: float) -> Mutation:
     """Attention scores multiplied by a factor."""
-    if factor == 1 or config.block_size == 1:  # softmax of one score is 1
-        return no_change
 
     def edit(block: Block) -> None:
         block.attn.scale *= factor
@@ -71,17 +71,13 @@ def scaled(config: GPTConfig, factor: float) -> Mutation:
 
 def scaled_by_layer(model: GPT) -> None:
     """Attention scaled by 1/(layer + 1) where it is not, and not where it is."""
-    if model.config.n_layer == 1 or model.config.block_size == 1:
-        raise EquivalentMutant
     inverse = model.config.scale_attn_by_inverse_layer_idx
     for number, block in enumerate(blocks(model), start=1):
         block.attn.scale *= number if inverse else 1 / number
 
 
-def seeing(config: GPTConfig, ahead: int) -> Mutation:
+def seeing(ahead: int) -> Mutation:
     """A causal mask that ends `ahead` tokens after the position itself."""
-    if config.block_size == 1:
-        return no_change
 
     def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
         past = k.size(-2) - q.size(-2)

@@ -4,14 +4,17 @@ An edit replaces tensors and methods and never writes into a tensor, since all c
 share the original ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
 from gpt.model import GPT, Block
+from gpt.parity.check import LINKS
 from gpt.parity.subject import Mutation
 
 Change = Callable[[Tensor], Tensor]
@@ -21,18 +24,18 @@ class EquivalentMutant(Exception):
     """The mutation leaves this very model as it is: a bias that is zero anyway, for example."""
 
 
+def unchanged(model: GPT) -> None:
+    """The mutation that leaves the model to what is replaced around it."""
+
+
 @dataclass(frozen=True)
 class Mutant:
-    """A mistake, by name, and the mutation that makes it."""
+    """A mistake, by name, in the model or in a function that is replaced for as long as it runs."""
 
     name: str
-    mutation: Mutation
-    skip: tuple[str, ...] = ()  # links that cannot kill it: they never run what is mutated
-
-
-def no_change(model: GPT) -> None:
-    """The mutation that cannot change a model of this shape. Raises EquivalentMutant."""
-    raise EquivalentMutant
+    mutation: Mutation = unchanged
+    around: Callable[[], AbstractContextManager[Any]] = nullcontext  # during the checks
+    links: Sequence[str] = LINKS  # those that run what is mutated
 
 
 def blocks(model: GPT) -> list[Block]:
@@ -64,6 +67,11 @@ def each_norm(edit: Callable[[nn.LayerNorm], None]) -> Mutation:
 def patch(module: nn.Module, method: str, replacement: Callable[..., Any]) -> None:
     """Put a function in the place of a method of this one module."""
     setattr(module, method, replacement)
+
+
+def replaced(target: str, replacement: Any) -> Callable[[], AbstractContextManager[Any]]:
+    """A function or class, by its dotted name where it is used, with another in its place."""
+    return lambda: mock.patch(target, replacement)
 
 
 def one_tensor(name: str, change: Change) -> Mutation:

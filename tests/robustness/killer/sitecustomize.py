@@ -1,27 +1,33 @@
-"""Kills its own process group at the n-th moment at which the process writes in a folder.
+"""Harms its process at the n-th moment at which it writes in a folder.
 
 Python imports this file at its start where its folder is on PYTHONPATH. The environment says what
 to do: KILLER_FOLDER, within which writes count; KILLER_PROGRAMS, the words on the command line of
 the processes to watch (`stages.train dvc`); KILLER_MATCH, a pattern of the moments that count;
-KILLER_LOG, a folder to note them in, or KILLER_AT, the number of the one (from 1) to die at.
+KILLER_LOG, a folder to note them in, or KILLER_AT, the number of the one (from 1) at which to do
+KILLER_HARM: `kill` the process group; `power`, which kills it too, and loses what was not synced of
+what the process wrote, as KILLER_SEED decides; or the name of an error (EIO, ENOSPC) to raise.
 
 A moment is: before and after a file is opened to be written (it is empty then), in the middle of a
 write (half of its bytes are written), before and after fsync, rename, removal and the making of a
 folder or link.
 """
 
-import builtins
-import importlib.util
-import io
+import errno
 import os
+import random
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from tests.robustness.killer.calls import Call, Watch
+from tests.robustness.killer.volume import Volume, write_state
 
 FOLDER = os.environ.get("KILLER_FOLDER", "")
 PROGRAMS = os.environ.get("KILLER_PROGRAMS", "").split()
@@ -30,123 +36,81 @@ PROGRAM = next((program for program in PROGRAMS if program in WORDS), "")
 LOG = os.environ.get("KILLER_LOG", "")
 MATCH = os.environ.get("KILLER_MATCH", "*")
 AT = int(os.environ.get("KILLER_AT", "0"))
-REAL = {name: getattr(os, name) for name in ("open", "write", "close", "readlink", "truncate")}
-real_open = io.open
-seen = 0
-counting = threading.Lock()
+HARM = os.environ.get("KILLER_HARM", "kill")
+SEED = os.environ.get("KILLER_SEED", "")
+WRITTEN = ("checkpoints", "data", "metrics", "models", "plots", "samples")
 
 
-def moment(kind: str, path: str, harm: Callable[[], object] = lambda: None) -> None:
-    """Count a moment; at the chosen one do the harm and die."""
-    global seen
-    name = f"{kind} {path.removeprefix(FOLDER + os.sep)}"
-    with counting:
+class Killer:
+    """Counts the moments, and does the harm at the chosen one."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.one_at_a_time = threading.Lock()
+        self.volume = Volume(Path(FOLDER), WRITTEN) if HARM == "power" else None
+
+    def before(self, call: Call, half: Callable[[], object]) -> None:
+        with self.one_at_a_time:
+            if call.kind != "write":
+                self.moment(f"before {call.kind}", call, lambda: None)
+            if call.kind in ("write", "save_file"):
+                self.moment(f"half a {call.kind}", call, half)
+
+    def after(self, call: Call) -> None:
+        with self.one_at_a_time:
+            if self.volume is not None:
+                self.volume.after(call)
+            if call.kind not in ("write", "save_file"):
+                self.moment(f"after {call.kind}", call, lambda: None)
+
+    def moment(self, kind: str, call: Call, half: Callable[[], object]) -> None:
+        """Count a moment; at the chosen one do the harm."""
+        name = f"{kind} {call.path.removeprefix(FOLDER + os.sep)}"
         if not fnmatchcase(name, MATCH):
             return
-        seen += 1
+        self.seen += 1
         if LOG:
-            descriptor = REAL["open"](f"{LOG}/{PROGRAM}", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            REAL["write"](descriptor, f"{name}\n".encode())
-            REAL["close"](descriptor)
-        if seen == AT:
-            harm()
-            os.killpg(os.getpgrp(), signal.SIGKILL)
-            signal.pause()  # the signal may take a moment to arrive
+            with Path(LOG, PROGRAM).open("a") as file:
+                file.write(f"{name}\n")
+        if self.seen == AT:
+            half()
+            self.harm(call)
+
+    def harm(self, call: Call) -> None:
+        if HARM not in ("kill", "power"):
+            number = getattr(errno, HARM)
+            raise OSError(number, os.strerror(number), call.path)
+        if self.volume is not None:
+            self.volume.look()
+            write_state(Path(FOLDER), self.volume.state(random.Random(SEED).randrange), WRITTEN)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+        signal.pause()  # the signal may take a moment to arrive
 
 
-def inside(path: Any, folder: int | None = None) -> str:
-    """The absolute path, from the open `folder` if given, or "" where it is not in the folder."""
-    if isinstance(path, int):
-        path = REAL["readlink"](f"/proc/self/fd/{path}")
-    text = os.fsdecode(path)
-    if folder is not None:
-        text = f"{REAL['readlink'](f'/proc/self/fd/{folder}')}/{text}"
-    text = str(Path(text).absolute())
-    return text if text.startswith(FOLDER + os.sep) else ""
+class TensorsFinder(MetaPathFinder):
+    """Has safetensors watched as soon as it is imported."""
 
-
-def around(name: str, which: int) -> None:
-    """Make moments of the beginning and the end of os.NAME, whose argument `which` is the path."""
-    real = getattr(os, name)
-
-    def wrapped(*args: Any, **options: Any) -> Any:
-        path = inside(args[which], options.get("dir_fd"))
-        if path:
-            moment(f"before {name}", path)
-        result = real(*args, **options)
-        if path:
-            moment(f"after {name}", path)
-        return result
-
-    setattr(os, name, wrapped)
-
-
-class Tearable(io.FileIO):
-    """A file in each of whose writes the process may die half way."""
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        half = len(view) // 2
-        moment(
-            "half a write", inside(self.fileno()), lambda: super(Tearable, self).write(view[:half])
-        )
-        return super().write(view)
-
-
-def tearable_open(
-    file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **options: Any
-) -> Any:
-    """`open`, with a Tearable below what is written in the folder."""
-    writes = set(mode) & set("wax+")
-    path = inside(file) if writes and not isinstance(file, int) else ""
-    if not path or "opener" in options:
-        return real_open(file, mode, buffering, *rest, **options)
-    moment("before open", path)
-    raw = Tearable(file, "".join(c for c in mode if c not in "bt"))
-    moment("after open", path)
-    if buffering == 0:
-        return raw
-    buffered: Any = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-    return buffered if "b" in mode else io.TextIOWrapper(buffered, *rest, **options)
-
-
-class SafetensorsFinder:
-    """Wraps safetensors' save_file, which writes from Rust, as soon as it is imported."""
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if name != "safetensors.torch":
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        spec = find_spec(name)
         assert spec is not None
         assert spec.loader is not None
         real = spec.loader.exec_module
 
         def load(module: Any) -> None:
             real(module)
-            module.save_file = self.tearable(module.save_file)
+            self.watch.watch_tensors(module)
 
         spec.loader.exec_module = load  # type: ignore[method-assign]
         return spec
 
-    def tearable(self, save_file: Callable[..., None]) -> Callable[..., None]:
-        def wrapped(tensors: Any, filename: Any, *rest: Any) -> None:
-            path = inside(filename)
-            if path:
-                moment("before save_file", path)
-            save_file(tensors, filename, *rest)
-            if path:
-                half = Path(path).stat().st_size // 2
-                moment("half a save_file", path, lambda: REAL["truncate"](path, half))
-
-        return wrapped
-
 
 if FOLDER and PROGRAM:
-    for function, argument in {
-        **{"fsync": 0, "rename": 1, "replace": 1, "remove": 0, "unlink": 0, "rmdir": 0},
-        **{"mkdir": 0, "link": 1, "symlink": 1},
-    }.items():
-        around(function, argument)
-    builtins.open = io.open = tearable_open
-    sys.meta_path.insert(0, SafetensorsFinder())
+    watching = Watch(Path(FOLDER), Killer())
+    watching.__enter__()
+    sys.meta_path.insert(0, TensorsFinder(watching))

@@ -1,6 +1,15 @@
 """The places where a file comes in, each with its strange cases; the fuzzer runs them."""
 
-from tests.robustness.surfaces import checkpoint, corpora, data_files, hf, model, params
+from tests.robustness.surfaces import (
+    checkpoint,
+    corpora,
+    data_files,
+    duplicates,
+    hf,
+    model,
+    params,
+    report,
+)
 
 SURFACES = (
     *params.SURFACES,
@@ -9,4 +18,6 @@ SURFACES = (
     *checkpoint.SURFACES,
     *model.SURFACES,
     *hf.SURFACES,
+    *duplicates.SURFACES,
+    *report.SURFACES,
 )

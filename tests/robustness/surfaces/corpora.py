@@ -1,5 +1,6 @@
 """Strange corpora: what is read, is written, opened, encoded and decoded."""
 
+import gzip
 import io
 import json
 from pathlib import Path
@@ -14,7 +15,7 @@ from gpt.data.encode import encode_documents
 from gpt.data.raw import open_raw, write_raw
 from gpt.data.sources import open_corpus
 from gpt.tokenizer.tokenizer import Tokenizer
-from tests.robustness.cases import ODD_VALUES, Surface, damages, outcome
+from tests.robustness.cases import ODD_VALUES, Damage, Surface, damages, outcome
 from tests.robustness.stock import TALE, bpe
 from tests.support.corpora import download_params
 
@@ -80,6 +81,20 @@ def parquet_file(folder: Path, case: Any) -> None:
     corpus(folder, "a.parquet", whole if damage is None else damage.apply(whole), None)
 
 
+def zipped(folder: Path, damage: Damage) -> None:
+    """A compressed file with damaged bytes: the same text, or refused."""
+    whole = gzip.compress(TALE.encode() * 9, mtime=0)
+    path = folder / "a.txt.gz"
+    path.write_bytes(damage.apply(whole))
+
+    def read() -> list[bytes]:
+        return [
+            bytes(text) for text in open_corpus(download_params(path=str(path)), folder).documents
+        ]
+
+    assert outcome(read) in (None, [TALE.encode() * 9])
+
+
 SURFACES = (
     Surface(
         "corpus .txt",
@@ -99,4 +114,5 @@ SURFACES = (
         parquet_file,
         40,
     ),
+    Surface("corpus .gz", damages, zipped, 40),
 )

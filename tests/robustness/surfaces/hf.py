@@ -6,7 +6,7 @@ from typing import Any
 from gpt.common.files import new_folder
 from gpt.hf.convert import import_model
 from gpt.hf.local import copy_local
-from gpt.hf.tokenizer import from_hf
+from gpt.hf.tokenizer_reader import from_hf
 from gpt.weights.model_folder import load_model
 from tests.robustness.cases import (
     Surface,
@@ -18,9 +18,15 @@ from tests.robustness.cases import (
     outcome,
     strange_header,
 )
-from tests.robustness.stock import copy_of
+from tests.robustness.stock import copy_of, copy_pair
 
-HF_JSON = ("config.json", "tokenizer.json", "model.safetensors.index.json")
+HF_JSON = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors.index.json",
+)
 HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -49,8 +55,23 @@ def hf_folder(folder: Path, case: tuple[str, Any]) -> None:
         assert [found.name for found in folder.iterdir()] == ["local"]
 
 
+def hf_pair(folder: Path, case: tuple[str, Any]) -> None:
+    """The tokenizer of a model as GPT-2 was published with: read, or refused."""
+    name, change = case
+    copy_pair(folder / "local")
+    path = folder / "local" / name
+    path.write_bytes(changed(path.read_bytes(), change))
+    outcome(lambda: from_hf(folder / "local"))
+
+
 SURFACES = (
     Surface("HF json", in_one_of(HF_JSON, damages | edits), hf_folder, 80),
     Surface("HF header", in_one_of(HF_WEIGHTS[:1], headers), hf_folder, 60),
+    Surface(
+        "HF vocab and merges",
+        in_one_of(("vocab.json", "merges.txt"), damages) | in_one_of(("vocab.json",), edits),
+        hf_pair,
+        60,
+    ),
     Surface("HF weights", in_one_of(HF_WEIGHTS, damages), hf_folder, 60),
 )

@@ -11,10 +11,12 @@ from gpt.common.files import new_folder, sha256_file
 from gpt.hf.convert import export_model
 from gpt.model import GPT
 from gpt.weights.model_folder import load_model, load_provenance, load_tokenizer, with_checksum
+from gpt.weights.source_files import SOURCE_FILES, write_source_files
 from tests.robustness.cases import (
     Damage,
     Edit,
     Surface,
+    changed,
     damages,
     edits,
     headers,
@@ -82,7 +84,23 @@ def model_header(folder: Path, case: Any) -> None:
     export(folder)
 
 
+def source_files(folder: Path, change: Damage | Edit) -> None:
+    """What an import kept of its source: said again by the export as it was, or refused."""
+    copy_of("model", folder / "model")
+    names = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+    texts = {name: (stock("exported") / name).read_text() for name in names}
+    write_source_files(folder / "model", texts)
+    path = folder / "model" / SOURCE_FILES
+    whole = path.read_bytes()
+    path.write_bytes(changed(whole, change))
+    if export(folder) is not None and json.loads(path.read_bytes()) == json.loads(whole):
+        for name in names[:2]:
+            again = json.loads((folder / "out" / name).read_text())
+            assert again == json.loads(texts[name])
+
+
 SURFACES = (
+    Surface("huggingface.json", damages | edits, source_files, 40),
     Surface("model folder", in_one_of(MODEL_FILES, damages), model_folder, 80),
     Surface("model config", st.lists(edits, min_size=1, max_size=3), model_config, 60),
     Surface("model header", headers, model_header, 60),

@@ -1,0 +1,76 @@
+"""Run the pipeline, or what of it changed: python -m tools.repro
+
+It does what `dvc repro` does, with everything checked before that can be, without DVC's own lines,
+and with a summary at the end.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from dvc.exceptions import DvcException, ReproductionError
+from dvc.repo import Repo
+from dvc.stage.exceptions import StageCmdFailedError
+
+from gpt.common.errors import UserError, run_stage
+from gpt.parity.summary import tally
+from gpt.plan.params import load_params
+from gpt.report.inputs import read_table
+from gpt.report.project import open_project
+from gpt.report.summary import run_summary
+from tools import mend, restore
+
+VERIFICATION = ("import_hf", "verify_logits")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the stages and sum up. Raises UserError; exits with 1 where a stage has failed."""
+    args = parse_args(arguments)
+    load_params(Path("params.yaml"))
+    mend.main([])
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    with closing(open_project(Path())) as repo:
+        changed = reproduce(repo, VERIFICATION if args.verify else (), args.force)
+    if not changed:
+        print("nothing has changed since the last run; what it found:")
+    print(verdict(Path("plots/verify")) if args.verify else "\n".join(run_summary(Path())))
+
+
+def verdict(tables: Path) -> str:
+    """What a verification found, from its tables. Raises UserError if one is damaged."""
+    checks = [row for row in read_table(tables / "checks.tsv") or [] if row["figure"] != ""]
+    mutants = [row for row in read_table(tables / "mutants.tsv") or [] if not row["equivalent"]]
+    found = [(str(row["link"]), bool(row["passed"])) for row in checks]
+    found += [("mutants", bool(row["killed"])) for row in mutants]
+    return f"{'parity':<13}  {tally(found)} ({tables})"
+
+
+def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> bool:
+    """Run these stages alone, or the whole pipeline; whether anything had to run.
+
+    What a failed stage has removed is brought back. Raises UserError where DVC itself fails.
+    """
+    try:
+        return bool(repo.reproduce(list(stages) or None, single_item=bool(stages), force=force))
+    except DvcException as error:
+        restore.main([])
+        if isinstance(error, ReproductionError):
+            cause = error.__cause__
+            if isinstance(cause, StageCmdFailedError):
+                sys.exit(cause.retcode or 1)  # the stage has said why
+            error = cause if isinstance(cause, DvcException) else error
+        raise UserError(f"{error}, dvc.yaml, dvc repro tells more") from None
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.repro", description=__doc__)
+    parser.add_argument("--verify", action="store_true", help="import and proof of parity alone")
+    parser.add_argument("--force", action="store_true", help="even where nothing has changed")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    run_stage(main)
