@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
 READY := $(VENV)/.ready
 CASES ?= 1000
+N = 3
 # As it was typed: no $ in it is make's.
 override export PROMPT := $(value PROMPT)
 A = HEAD
@@ -13,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
-  plan report scrub checkpoints map lock sbom
+  seeds experiments plan report scrub checkpoints map lock sbom
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -68,8 +69,16 @@ sample: $(READY) ## let models/trained speak: make sample PROMPT="Once upon a ti
 preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny
 	@python -m tools.preset $(NAME)
 
-diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace
-	@python -m tools.diff "$(A)" "$(B)"
+diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace; ALL=1
+	@python -m tools.diff "$(A)" "$(B)"$(if $(ALL), --all)
+
+seeds: $(READY) ## how far the seed alone moves the loss: the current params with N=3 seeds
+	@python -m tools.check_params
+	@python -m tools.mend
+	@python -m tools.seeds $(N)
+
+experiments: $(READY) ## all DVC experiments beside the workspace
+	@python -m tools.experiments
 
 plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE=2 MEASURE=1
 	@python -m tools.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \

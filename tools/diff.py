@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         a, b = side(repo, args.a), side(repo, args.b)
         more_a = other_seeds(repo, a[0], b) if len(a) == 1 else []
         more_b = other_seeds(repo, b[0], a) if len(b) == 1 else []
-        print(report(a, b, more_a, more_b))
+        print(report(a, b, more_a, more_b, everything=args.all))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -26,6 +26,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     text = "branch, tag, commit, experiment or workspace; several seeds with spaces between them"
     parser.add_argument("a", nargs="?", default="HEAD", help=text)
     parser.add_argument("b", nargs="?", default=WORKSPACE, help=text)
+    parser.add_argument("--all", action="store_true", help="every metric and every file of code")
     return parser.parse_args(arguments)
 
 

@@ -3,7 +3,8 @@
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
 from typing import Any
 
 from tabulate import tabulate
@@ -22,25 +23,33 @@ from gpt.report.comparison import (
 )
 from gpt.report.runs import DOCUMENTS, Run, same_losses
 
-SHOWN_FILES = 5
+WIDTH = 70  # of prose beside its label: 80 columns in all
+SHOWN_FILES = 3
 MISSING = "-"  # in place of a value that a revision lacks
-SPREAD = "± beside a metric is the standard deviation over the seeds of a side"
+PROOFS = "verify_"  # stages of which `passed` alone says something, the rest is rounding
+LOSSES = {"val_loss": "nats per token", "bits_per_byte": "bits per byte"}
+SAMPLES = "sample_valid"
 
 Row = tuple[str, ...]
 Side = Sequence[Run]
 
 
-def report(a: Side, b: Side, more_a: Side, more_b: Side) -> str:
-    """The comparison of the runs `a` with the runs `b`, in lines. Raises UserError.
+def report(a: Side, b: Side, more_a: Side, more_b: Side, everything: bool = False) -> str:
+    """The comparison of the runs `a` with the runs `b`, in lines, its verdict first.
 
-    `more_a` and `more_b` are other seeds of a side that is a single run.
+    `more_a` and `more_b` are other seeds of a side that is a single run. Unless `everything` is
+    asked for, metrics that repeat the loss or are rounding alone are counted and not shown. Raises
+    UserError.
     """
+    found, unit = loss_lines(a, b, more_a, more_b)
     lines = [
+        *found,
         *block("compare", [(names(a), "→", names(b))]),
         *block("params", params_rows(a, b)),
-        *block("code", code_rows(a, b)),
-        *block("metrics", metrics_rows(a, b)),
-        *loss_lines(a, b, more_a, more_b),
+        *block("code", code_rows(a, b, everything)),
+        *block("data", [(path,) for path in changed(a[0].origin, b[0].origin)]),
+        *prose("note", environments.note([*a, *b])),
+        *metrics_lines(metrics_rows(a, b), unit, everything),
     ]
     return "\n".join(lines)
 
@@ -52,8 +61,23 @@ def names(side: Side) -> str:
 
 def block(label: str, rows: Sequence[Row]) -> list[str]:
     """Lines of aligned columns, the label before the first one."""
+    return labelled(label, columns(rows))
+
+
+def columns(rows: Sequence[Row]) -> list[str]:
+    """Lines of aligned columns."""
     table = tabulate(rows, tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
-    return [f"{'' if i else label:<9} {line}" for i, line in enumerate(table.splitlines())]
+    return table.splitlines()
+
+
+def prose(label: str, text: str) -> list[str]:
+    """Lines of a text, no word broken, the label before the first one."""
+    return labelled(label, wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def labelled(label: str, lines: Iterable[str]) -> list[str]:
+    """The lines with a label before the first one."""
+    return [f"{'' if i else label:<9} {line}" for i, line in enumerate(lines)]
 
 
 def params_rows(a: Side, b: Side) -> list[Row]:
@@ -63,18 +87,37 @@ def params_rows(a: Side, b: Side) -> list[Row]:
     return [row for row in rows if row[1] != row[3]]
 
 
-def code_rows(a: Side, b: Side) -> list[Row]:
-    """The code that differs, the first of it by name: files, and folders that cannot be opened."""
-    folders = a[0].folders | b[0].folders
-    paths = changed_code(a[0].code, b[0].code, folders)
-    rest = len(paths) - SHOWN_FILES
-    rows: list[Row] = [(path,) for path in paths[:SHOWN_FILES]]
-    return [*rows, (f"and {rest} more",)] if rest > 0 else rows
+def code_rows(a: Side, b: Side, everything: bool) -> list[Row]:
+    """The code that differs in one row: files, and folders that cannot be opened."""
+    paths = changed_code(a[0].code, b[0].code, a[0].folders | b[0].folders)
+    known = paths if everything else paths[:SHOWN_FILES]
+    rest = f" and {len(paths) - len(known)} more" if len(known) < len(paths) else ""
+    return [(", ".join(known) + rest,)] if paths else []
 
 
 def listed(side: Side, key: str) -> str:
     """A parameter's values on a side, each once."""
     return ", ".join(dict.fromkeys(shown(run.params.get(key, MISSING)) for run in side))
+
+
+def metrics_lines(rows: Sequence[Row], unit: str | None, everything: bool) -> list[str]:
+    """The metrics that differ, and how many of them are not shown."""
+    kept = [row for row in rows if everything or matters(row, rows, unit)]
+    rest = len(rows) - len(kept)
+    more = [f"{rest} {'more ' if kept else ''}differ, ALL=1 shows them"] if rest else []
+    return labelled("metrics", [*columns(kept), *more])
+
+
+def matters(row: Row, rows: Sequence[Row], unit: str | None) -> bool:
+    """Whether a metric says what no other one does: the loss in the unit that is compared (in both
+    where none is), the samples, and a proof whose verdict is another one."""
+    stage, key = row[:2]
+    if stage.startswith(PROOFS):
+        verdicts = [other for other in rows if other[:2] == (stage, "passed")]
+        return row in verdicts or (bool(verdicts) and MISSING not in verdicts[0])
+    if key in LOSSES:
+        return unit in (None, LOSSES[key])
+    return key == SAMPLES
 
 
 def metrics_rows(a: Side, b: Side) -> list[Row]:
@@ -117,24 +160,22 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def loss_lines(a: Side, b: Side, more_a: Side, more_b: Side) -> list[str]:
-    """The difference of the loss with its interval, what else bears on it, and the verdict."""
-    spread = [SPREAD] if len(a) + len(b) > 2 else []
-    notes = block("note", [(note,) for note in (*environments.notes([*a, *b]), *spread)])
+def loss_lines(a: Side, b: Side, more_a: Side, more_b: Side) -> tuple[list[str], str | None]:
+    """Verdict, difference of the loss and what its interval covers; the unit, if compared."""
     obstacle = why_not(a, b)
     try:
         if obstacle:
             raise NotComparable(obstacle)
         pairs = pair(*(documents(side) for side in (a, b, more_a, more_b)))
     except NotComparable as error:
-        return [*notes, *block("verdict", [(f"cannot tell: {error}",)])]
+        return prose("verdict", f"cannot tell: {error}"), None
     found = difference(pairs)
-    return [
-        *block("loss", [(interval(found, pairs),), (coverage(found, a, b),)]),
-        *block("seeds", seed_rows(pairs)),
-        *notes,
-        *block("verdict", [(verdict(found, pairs.unit, a, b),)]),
+    lines = [
+        *prose("verdict", verdict(found, pairs.unit, a, b)),
+        *prose("loss", interval(found, pairs.unit)),
+        *prose("covers", coverage(pairs, a, b)),
     ]
+    return lines, pairs.unit
 
 
 def documents(side: Side) -> list[Documents]:
@@ -159,32 +200,31 @@ def why_not(a: Side, b: Side) -> str | None:
     return None
 
 
-def interval(found: Difference, pairs: Pairs) -> str:
+def interval(found: Difference, unit: str) -> str:
     """The difference in words, with the digits that its interval deserves."""
     width = found.high - found.low
     digits = min(12, max(4, 1 - math.floor(math.log10(width)))) if width > 0 else 4
     value, low, high = (f"{x:+.{digits}f}" for x in (found.value, found.low, found.high))
-    return f"{value} {pairs.unit}, 95% interval {low} to {high}, over {len(pairs.sizes)} texts"
+    return f"{value} {unit}, 95% interval {low} to {high}"
 
 
-def seed_rows(pairs: Pairs) -> list[Row]:
+def coverage(pairs: Pairs, a: Side, b: Side) -> str:
+    """The chance that the interval covers, in words, with the deviations over seeds it rests on."""
+    texts = f"the chance of {len(pairs.sizes)} texts"
+    known = list(seed_texts(pairs))
+    if not known:
+        return f"{texts} alone, not of the seed or the machine"
+    experiments = ", experiments among them" if len(pairs.more_a) + len(pairs.more_b) else ""
+    machine = environments.elsewhere(a, b) is None and len(environments.shares(a)) > 1
+    rest = "and of the machine" if machine else "not of the machine"
+    return f"{texts} and of the seed ({', '.join(known)}{experiments}), {rest}"
+
+
+def seed_texts(pairs: Pairs) -> Iterator[str]:
     """The deviation of the loss over the seeds of each side, where it is known."""
-    rows: list[Row] = []
     for side, runs, more in (("A", pairs.a, pairs.more_a), ("B", pairs.b, pairs.more_b)):
         if known := seed_variance(pairs, runs, more):
-            deviation = math.sqrt(known[0])
-            source = ", experiments among them" if len(more) else ""
-            rows.append((f"{side}: deviation {deviation:.2g} over {known[1] + 1} seeds{source}",))
-    return rows
-
-
-def coverage(found: Difference, a: Side, b: Side) -> str:
-    """The chance that the interval covers, in words."""
-    if not found.seeds:
-        return "it covers the chance of the documents alone, not of the seed or the machine"
-    if environments.elsewhere(a, b) is None and len(environments.shares(a)) > 1:
-        return "it covers the chance of the documents, of the seed and of the machine"
-    return "it covers the chance of the documents and of the seed, not of the machine"
+            yield f"{side} ± {math.sqrt(known[0]):.2g} over {known[1] + 1}"
 
 
 def verdict(found: Difference, unit: str, a: Side, b: Side) -> str:
@@ -198,7 +238,7 @@ def verdict(found: Difference, unit: str, a: Side, b: Side) -> str:
         return f"{word}: by more than the chance of the documents and of the seed"
     return (
         f"{word} on this text; with one seed each the chance of the seed is not counted: "
-        "run a few seeds"
+        "run make seeds"
     )
 
 

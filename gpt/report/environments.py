@@ -40,15 +40,15 @@ def shares(side: Side) -> dict[str, float]:
     return {environment: count / len(side) for environment, count in counts.items()}
 
 
-def notes(runs: Side) -> list[str]:
-    """The differences between the runs' environments, as far as these are known."""
+def note(runs: Side) -> str:
+    """The differences between the runs' environments, as far as these are known; "" if none."""
     if unknown := unknown_names(runs):
-        return [f"the environment of {unknown} is unknown: no {PROVENANCE}"]
+        return f"the environment of {unknown} is unknown: no {PROVENANCE}"
     found = []
     for key in differing_keys(runs):
         values = dict.fromkeys(str((run.environment or {}).get(key)) for run in runs)
         found.append(f"{key.partition('.')[2] or key} {' / '.join(values)}")
-    return [f"the environments differ: {', '.join(found)}"] if found else []
+    return f"the environments differ: {', '.join(found)}" if found else ""
 
 
 def unknown_names(runs: Side) -> str:

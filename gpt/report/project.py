@@ -78,9 +78,9 @@ def files_at(repo: Repo, revision: str) -> Files:
     return Files(system, root, DvcIgnoreFilter(system, root))
 
 
-def experiments(repo: Repo) -> list[str]:
-    """The commits of the DVC experiments, in the order of their names."""
-    return [repo.scm.get_ref(ref) for ref in sorted(map(str, exp_refs(repo.scm)))]
+def experiments(repo: Repo) -> list[tuple[str, str]]:
+    """Name and commit of each DVC experiment, in the order of their names."""
+    return sorted((ref.name, repo.scm.get_ref(str(ref))) for ref in exp_refs(repo.scm))
 
 
 def changes_since_commit(folder: Path) -> Changes:

@@ -25,16 +25,16 @@ SECTIONS = (*STAGES, "model")
 # Of the provenance: what can change a result beside the recipe.
 ENVIRONMENT = ("machine", "versions", "resumed")
 RESULTS = ("metrics/", "plots/eval")  # outputs that are compared
-MODELS = "models/"  # what training may start from
+ORIGIN = ("data/", "models/")  # what training reads and may start from
 
 
 class Run:
     """A run at one revision; each of its files is read when it is asked for."""
 
-    def __init__(self, repo: Repo, name: str) -> None:
-        """Raises UserError if there is no such revision."""
+    def __init__(self, repo: Repo, name: str, commit: str | None = None) -> None:
+        """The run at `commit`, else at the revision `name`. Raises UserError if there is none."""
         self.name = name
-        self._files = files_at(repo, name)
+        self._files = files_at(repo, commit or name)
 
     def read(self, path: str) -> str | None:
         """A file's text, or None if the revision lacks it. Raises UserError."""
@@ -97,12 +97,16 @@ class Run:
     def recipe(self) -> dict[str, Any]:
         """All that the loss depends on but seeds and machine.
 
-        Params, and as dvc.lock has them the code and the model that training started from.
+        Params, and as dvc.lock has them the code, the data and the model that training began from.
         """
         sections = {k: v for k, v in self.params.items() if k.split(".")[0] in SECTIONS}
+        return {k: v for k, v in sections.items() if not is_seed(k)} | self.code | self.origin
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """The MD5 of the data and of the model that training began from, by dvc.lock."""
         deps = self._locked.get("train", {}).get("deps", [])
-        origin = {dep["path"]: dep["md5"] for dep in deps if dep["path"].startswith(MODELS)}
-        return {k: v for k, v in sections.items() if not is_seed(k)} | self.code | origin
+        return {dep["path"]: dep["md5"] for dep in deps if dep["path"].startswith(ORIGIN)}
 
     @property
     def seeds(self) -> dict[str, Any]:
@@ -201,7 +205,7 @@ def other_seeds(repo: Repo, run: Run, beside: Sequence[Run]) -> list[Run]:
     One seed on another machine is no other seed, and what dvc.lock does not vouch for is left out.
     """
     found: list[Run] = []
-    for other in (*beside, *(Run(repo, commit) for commit in experiments(repo))):
+    for other in (*beside, *experiment_runs(repo)):
         if (
             other.recipe == run.recipe
             and other.environment == run.environment
@@ -213,6 +217,11 @@ def other_seeds(repo: Repo, run: Run, beside: Sequence[Run]) -> list[Run]:
         ):
             found.append(other)
     return found
+
+
+def experiment_runs(repo: Repo) -> list[Run]:
+    """The runs of all DVC experiments, in the order of their names."""
+    return [Run(repo, name, commit) for name, commit in experiments(repo)]
 
 
 def same_losses(a: Run, b: Run) -> bool:

@@ -15,7 +15,13 @@ from gpt.eval.documents import (
     parse_documents,
     write_documents,
 )
-from gpt.report.comparison import NotComparable, difference, pair, t_quantile
+from gpt.report.comparison import (
+    NotComparable,
+    difference,
+    least_difference,
+    pair,
+    t_quantile,
+)
 
 DOCUMENTS = 30
 SIZES = np.random.default_rng(1).integers(20, 200, size=DOCUMENTS)
@@ -80,6 +86,15 @@ def test_welch_with_seeds_and_documents() -> None:
     assert found.value == pytest.approx(0.3)
     assert found.low == pytest.approx(0.3 - half, rel=1e-4)
     assert found.high == pytest.approx(0.3 + half, rel=1e-4)
+
+
+def test_the_least_difference_is_the_half_interval_of_two_sides_that_scatter_alike() -> None:
+    base = losses(2.0, np.random.default_rng(1))
+    effects = (0.0, 0.1, 0.5)
+    side = [Documents(base.keys, base.bytes, SIZES, base.nats + x * SIZES) for x in effects]
+    least = least_difference(float(np.std(effects, ddof=1)), 3)
+    assert least == pytest.approx(difference(pair(side, side)).high, rel=1e-6)
+    assert least_difference(0.1, 3) == pytest.approx(2.77645 * 0.1 * math.sqrt(2 / 3), rel=1e-5)
 
 
 def test_a_deviation_known_on_one_side_serves_both() -> None:

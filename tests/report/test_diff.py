@@ -15,55 +15,8 @@ from gpt.common.errors import run_stage
 from tests.support.dvc_yaml import STAGES, paths
 from tests.support.imports import ROOT
 from tests.support.project import ENV, commit, run
+from tests.support.toy import toy_project
 from tools import diff
-
-TOY = """
-import hashlib, json, math, random
-from pathlib import Path
-from ruamel.yaml import YAML
-from gpt.parts.effect import EFFECT
-
-params = YAML(typ="safe").load(Path("params.yaml"))
-train = params["train"]
-luck = random.Random(train["seed"])
-common = luck.gauss(0, train["scatter"]) + 0.05 * (Path("processor").read_text() == "EPYC")
-words = random.Random(params["download"]["seed"])
-rows, total, tokens = ["document\\tbytes\\ttokens\\tnats"], 0.0, 0
-for _ in range(params["download"]["documents"]):
-    size, hard = words.randint(50, 400), words.uniform(1, 3)
-    name = hashlib.sha256(str((size, hard)).encode()).hexdigest()[:16]
-    count = size if params["tokenize"]["kind"] == "char" else size // 4
-    nats = size / 4 * (EFFECT + hard + train["loss"] + common + luck.gauss(0, 0.01))
-    rows.append(f"{name}\\t{size}\\t{count}\\t{nats:.6f}")
-    total, tokens = total + nats, tokens + count
-Path("plots/eval").mkdir(parents=True, exist_ok=True)
-Path("plots/eval/documents.tsv").write_text("\\n".join(rows) + "\\n")
-Path("metrics").mkdir(exist_ok=True)
-Path("metrics/eval.json").write_text(json.dumps({"val_loss": total / tokens, "passed": True}))
-Path("metrics/eval_speed.json").write_text(json.dumps({"seconds": luck.random()}))
-torch, kind = Path("torch_version").read_text(), Path("processor").read_text()
-known = {"versions": {"torch": torch}, "machine": {"kind": kind, "threads": 1}}
-Path("metrics/train_provenance.json").write_text(json.dumps(known))
-"""
-DVC_YAML = """
-stages:
-  eval:
-    cmd: python toy.py
-    params: [download, tokenize, train, eval]
-    deps: [toy.py, gpt/parts, torch_version, processor]
-    outs:
-      - metrics/train_provenance.json: {cache: false}
-      - plots/eval: {cache: false}
-    metrics:
-      - metrics/eval.json: {cache: false}
-"""
-PARAMS = """
-download: {seed: 1, documents: 50}
-tokenize: {kind: bpe}
-train: {seed: 1, loss: 0.5, scatter: 0.001}
-eval: {stride: 32}
-"""
-
 
 EXPERIMENTS = {  # queued and run together, as README has it
     "seed-2": ("train.seed=2",),
@@ -87,26 +40,7 @@ BRANCHES: dict[str, tuple[Edit, ...]] = {
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose one quick stage writes what the pipeline's would, run many times."""
-    folder = tmp_path_factory.mktemp("toy")
-    files = {
-        "toy.py": TOY,
-        "gpt/parts/__init__.py": "",
-        "gpt/parts/effect.py": "EFFECT = 0.0\n",
-        ".dvcignore": (ROOT / ".dvcignore").read_text(),
-        "torch_version": "2.13.0",
-        "processor": "Xeon",
-        "dvc.yaml": DVC_YAML,
-        "params.yaml": PARAMS,
-        ".dvc/config": (ROOT / ".dvc/config").read_text(),
-        ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
-        ".gitignore": (ROOT / ".gitignore").read_text(),
-    }
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    run(folder, "git", "init", "-q", "-b", "main")
-    run(folder, "dvc", "repro", "-q")
-    commit(folder)
+    folder = toy_project(tmp_path_factory.mktemp("toy"))
     for name, settings in EXPERIMENTS.items():
         changes = [part for setting in settings for part in ("-S", setting)]
         run(folder, "dvc", "exp", "run", "-q", "--queue", "-n", name, *changes)
@@ -150,19 +84,25 @@ def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         monkeypatch.chdir(folder)
         capsys.readouterr()
         diff.main(revisions)
-        return blocks(capsys.readouterr().out)
+        output = capsys.readouterr().out
+        assert output.startswith("verdict ")
+        assert max(map(len, output.splitlines())) <= 80
+        return blocks(output)
 
     return compare
 
 
+PROSE = ("verdict", "loss", "covers", "note")
+
+
 def blocks(output: str) -> dict[str, list[str]]:
-    """The lines of the output by the label that stands before the first of each."""
+    """The lines of the output by the label before the first of each, prose in one line."""
     found: dict[str, list[str]] = {}
     label = ""
     for line in output.splitlines():
         label = line[:10].strip() or label
         found.setdefault(label, []).append(" ".join(line[10:].split()))
-    return found
+    return {label: [" ".join(it)] if label in PROSE else it for label, it in found.items()}
 
 
 def test_better_and_worse_beyond_the_chance_of_the_seed(toy: Path, compare: Compare) -> None:
@@ -171,14 +111,13 @@ def test_better_and_worse_beyond_the_chance_of_the_seed(toy: Path, compare: Comp
     assert better["params"] == ["train.loss 0.5 → 0.4", "train.seed 1 → 11"]
     assert better["metrics"] == ["eval val_loss 2.62495 → 2.52117 -4.0%"]  # no speed, no passed
     assert better["loss"][0].startswith("-0.10")
-    assert better["loss"][0].endswith("over 50 texts")
-    covered = "it covers the chance of the documents and of the seed, not of the machine"
-    assert better["loss"][1] == covered
-    assert [line.split(" deviation")[0] for line in better["seeds"]] == ["A:", "B:"]
-    assert all("over 2 seeds, experiments among them" in line for line in better["seeds"])
+    assert better["covers"] == [
+        "the chance of 50 texts and of the seed (A ± 0.003 over 2, B ± 0.0018 over 2, "
+        "experiments among them), not of the machine"
+    ]
     said = "by more than the chance of the documents and of the seed"
     assert better["verdict"] == [f"better: {said}"]
-    assert set(better) == {"compare", "params", "metrics", "loss", "seeds", "verdict"}
+    assert list(better) == ["verdict", "loss", "covers", "compare", "params", "metrics"]
     assert compare(toy, "good-1", "main")["verdict"] == [f"worse: {said}"]
 
 
@@ -193,28 +132,25 @@ def test_several_seeds_on_each_side(toy: Path, compare: Compare) -> None:
     assert found["compare"] == ["main, seed-2 → good-1, good-2"]
     assert found["params"] == ["train.loss 0.5 → 0.4", "train.seed 1, 2 → 11, 12"]
     assert found["metrics"] == ["eval val_loss 2.62286 ± 0.003 → 2.52245 ± 0.0018 -3.8%"]
-    assert all(line.endswith("over 2 seeds") for line in found["seeds"])
-    assert found["note"] == ["± beside a metric is the standard deviation over the seeds of a side"]
+    assert "(A ± 0.003 over 2, B ± 0.0018 over 2), not" in found["covers"][0]
     assert found["verdict"][0].startswith("better: ")
 
 
 def test_a_small_difference_is_not_told_from_the_seed(toy: Path, compare: Compare) -> None:
     found = compare(toy, "main", "hardly")
     assert found["verdict"] == ["cannot tell: the interval contains zero"]
-    assert "of the documents and of the seed, not of the machine" in found["loss"][1]
+    assert "of the seed (A ± 0.003 over 2, " in found["covers"][0]
 
 
 def test_where_no_other_seed_is_known(toy: Path, tmp_path: Path, compare: Compare) -> None:
     """A clone has no experiments."""
     run(tmp_path, "git", "clone", "-q", str(toy), "clone")
     found = compare(tmp_path / "clone", "main", "origin/hardly")
-    assert "seeds" not in found
     assert "note" not in found
-    alone = "it covers the chance of the documents alone, not of the seed or the machine"
-    assert found["loss"][1] == alone
+    assert found["covers"] == ["the chance of 50 texts alone, not of the seed or the machine"]
     assert found["verdict"] == [
         "worse on this text; with one seed each the chance of the seed is not counted: "
-        "run a few seeds"
+        "run make seeds"
     ]
 
 
@@ -275,9 +211,7 @@ def test_another_machine_alone_is_chance(toy: Path, compare: Compare) -> None:
 def test_sides_that_share_their_machines_are_compared(toy: Path, compare: Compare) -> None:
     """What a machine does is in both means alike, and in the scatter of both."""
     found = compare(toy, "main far-2", "good-1 far-good")
-    assert found["loss"][1] == (
-        "it covers the chance of the documents, of the seed and of the machine"
-    )
+    assert found["covers"][0].endswith("B ± 0.037 over 2), and of the machine")
     assert found["loss"][0].startswith("-0.10")
     assert found["verdict"] == ["cannot tell: the interval contains zero"]  # two seeds a side
 
@@ -285,7 +219,7 @@ def test_sides_that_share_their_machines_are_compared(toy: Path, compare: Compar
 def test_one_seed_on_two_machines_is_one_seed(
     toy: Path, compare: Compare, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert all("over 2 seeds" in line for line in compare(toy, "main", "far")["seeds"])
+    assert "(A ± 0.003 over 2, " in compare(toy, "main", "far")["covers"][0]
     said = "main and far have the same seed, on whatever machines, name each seed once"
     assert said in failed(compare, capsys, toy, "main far", "good-1")
 
@@ -337,14 +271,13 @@ def test_an_experiment_that_was_altered_is_no_seed(copy: Path, compare: Compare)
     commit(copy)
     run(copy, "git", "update-ref", ref, "HEAD")
     run(copy, "git", "checkout", "-q", "main")
-    seeds = compare(copy, "main", "good-1")["seeds"]
-    assert [line.split(" deviation")[0] for line in seeds] == ["B:"]
+    assert "(B ± 0.0018 over 2, " in compare(copy, "main", "good-1")["covers"][0]
 
 
 def test_the_last_commit_against_the_workspace(copy: Path, compare: Compare) -> None:
     same = compare(copy)
     assert (copy / "metrics/eval_speed.json").exists()  # which is shown nowhere
-    assert set(same) == {"compare", "loss", "seeds", "verdict"}
+    assert set(same) == {"verdict", "loss", "covers", "compare"}
     assert same["compare"] == ["HEAD → workspace"]
     assert same["verdict"] == [
         "cannot tell: params and code are the same, and so is every document's loss"
@@ -362,6 +295,44 @@ def test_the_last_commit_against_the_workspace(copy: Path, compare: Compare) -> 
     assert compare(copy)["verdict"][0].startswith("cannot tell: toy.py at workspace is not what")
 
 
+def write_proof(folder: Path, **values: object) -> None:
+    """The metrics of a proof, whose figures are rounding."""
+    (folder / "metrics/verify_export.json").write_text(json.dumps(values))
+
+
+def test_rounding_in_proofs_is_counted_and_shown_on_request(copy: Path, compare: Compare) -> None:
+    write_proof(copy, passed=True, grad_max_rel_diff=1e-15, cache_rel_diff=3e-15)
+    commit(copy)
+    write_proof(copy, passed=True, grad_max_rel_diff=2e-15, cache_rel_diff=3e-15)
+    assert compare(copy)["metrics"] == ["1 differ, ALL=1 shows them"]
+    shown = ["verify_export grad_max_rel_diff 1e-15 → 2e-15 +100.0%"]
+    assert compare(copy, "--all")["metrics"] == shown
+    write_proof(copy, passed=False, grad_max_rel_diff=2e-15, cache_rel_diff=3e-15)
+    assert compare(copy)["metrics"] == ["verify_export passed true → false", *shown]
+
+
+def test_a_proof_on_one_side_alone_is_its_verdict(copy: Path, compare: Compare) -> None:
+    write_proof(copy, passed=True, grad_max_rel_diff=2e-15)
+    assert compare(copy)["metrics"] == [
+        "verify_export passed - → true",
+        "1 more differ, ALL=1 shows them",
+    ]
+
+
+def test_other_data_are_named_and_no_other_seed(copy: Path, compare: Compare) -> None:
+    """As after an edit of one's own text: params and code are the same."""
+    yaml = YAML(typ="safe", pure=True)
+    lock = yaml.load(copy / "dvc.lock")
+    read = {"path": "data/tokens", "hash": "md5", "md5": f"{'0' * 32}.dir", "size": 1}
+    lock["stages"]["train"] = {"cmd": "python toy.py", "deps": [read]}
+    yaml.dump(lock, copy / "dvc.lock")
+    alter_a_loss(copy)
+    run(copy, "dvc", "commit", "-q", "--force", "eval")
+    found = compare(copy)
+    assert found["data"] == ["data/tokens"]
+    assert "(A ± 0.003 over 2, experiments among them)" in found["covers"][0]
+
+
 def test_changed_code_is_named(copy: Path, compare: Compare) -> None:
     edit(copy, "toy.py", '+ train["loss"]', '+ train["loss"] / 2')
     run(copy, "dvc", "repro", "-q")
@@ -376,7 +347,7 @@ def test_changed_files_in_a_folder_are_named(copy: Path, compare: Compare) -> No
     (copy / "gpt/parts/more.py").write_text("")
     run(copy, "dvc", "repro", "-q")
     found = compare(copy)
-    assert found["code"] == ["gpt/parts/effect.py", "gpt/parts/more.py"]
+    assert found["code"] == ["gpt/parts/effect.py, gpt/parts/more.py"]
     assert found["verdict"][0].startswith("worse: ")
     commit(copy)
     assert compare(copy, "main~1", "main")["code"] == found["code"]
@@ -529,6 +500,7 @@ def test_make_diff_takes_the_revisions(toy: Path) -> None:
     ready = f"{sys.prefix}/.ready"
     make = ("make", "-s", "-f", str(ROOT / "Makefile"), "-o", ready, f"VENV={sys.prefix}", "diff")
     assert run(toy, *make, "-n") == 'python -m tools.diff "HEAD" "workspace"\n'
+    assert run(toy, *make, "-n", "ALL=1") == 'python -m tools.diff "HEAD" "workspace" --all\n'
     done = subprocess.run(
         [*make, "A=main seed-2", "B=good-1 good-2"],
         cwd=toy,

@@ -1,0 +1,174 @@
+"""Run the current params with several seeds, as DVC experiments: python -m tools.seeds 3
+
+Each run works in a temporary folder, so that the workspace stays as it is. Seeds that have a result
+on this machine are not run again.
+"""
+
+import argparse
+import itertools
+import logging
+import os
+import signal
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.repo.experiments import Experiments
+from dvc.repo.experiments.executor.base import BaseExecutor
+from dvc.repo.experiments.queue.tempdir import TempDirQueue
+from dvc.repo.experiments.refs import WORKSPACE_STASH
+from dvc.stage.exceptions import StageCmdFailedError
+
+from gpt.common.errors import Interrupted, UserError, run_stage
+from gpt.common.files import sha256_values
+from gpt.report.project import WORKSPACE, experiments, open_project
+from gpt.report.run_tables import SEED, seeds_table
+from gpt.report.runs import SECTIONS, Run, is_seed, other_seeds
+
+CHECKPOINTS = "checkpoints"
+# Exit codes of a stage that was interrupted, as DVC's message ends.
+STOPPED = {str(code) for it in (signal.SIGINT, signal.SIGTERM) for code in (-it, 128 + it)}
+GO_ON = "run it again: what is done stays, and training goes on from its checkpoint"
+
+Found = dict[int, Run]
+
+
+class KeepingQueue(TempDirQueue):  # type: ignore[misc]  # DVC has no types
+    """DVC's queue of runs in temporary folders, whose checkpoints outlive the folder."""
+
+    @classmethod
+    def init_executor(cls, exp: Experiments, *args: Any, **kwargs: Any) -> BaseExecutor:
+        """A temporary folder in which `checkpoints` is that of the workspace."""
+        executor: BaseExecutor = super().init_executor(exp, *args, **kwargs)
+        kept = Path(exp.repo.root_dir, CHECKPOINTS)
+        kept.mkdir(exist_ok=True)
+        Path(executor.root_dir, executor.dvc_dir).parent.joinpath(CHECKPOINTS).symlink_to(kept)
+        return executor
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is missing and print the table. Raises UserError if a seed has failed."""
+    args = parse_args(arguments)
+    if args.count < 2:
+        raise UserError(f"N is {args.count}, make seeds, a deviation takes 2 or more")
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # a stage says by itself why it fails
+    with closing(open_project(Path())) as repo:
+        repo.experiments.tempdir_queue = KeepingQueue(repo, WORKSPACE_STASH)
+        check_code(repo)
+        first = first_seed(Run(repo, WORKSPACE))
+        wanted = range(first, first + args.count)
+        try:
+            found = collect(repo, wanted)
+        except KeyboardInterrupt:
+            raise Interrupted(signal.SIGINT, f"interrupted, {GO_ON}") from None
+    if found:
+        print(seeds_table([found[seed] for seed in sorted(found)]))
+    if failed := [str(seed) for seed in wanted if seed not in found]:
+        seeds = ", ".join(failed)
+        raise UserError(f"no result of seed {seeds}, its stage said why, make seeds tries again")
+
+
+def first_seed(here: Run) -> int:
+    """The seed in params.yaml. Raises UserError if there is none."""
+    seed = here.params.get(SEED)
+    if not isinstance(seed, int):
+        raise UserError(f"{SEED} is {seed!r}, {here.where('params.yaml')}, set it to a number")
+    return seed
+
+
+def check_code(repo: Repo) -> None:
+    """Raise UserError if stages depend on files that git does not know: no experiment has these."""
+    deps = [Path(dep.fs_path) for dep in repo.index.deps]
+    for name in repo.scm.untracked_files():
+        path = Path(repo.scm.root_dir, name)
+        below = any(path.is_relative_to(dep) for dep in deps)
+        if below and not repo.dvcignore.is_ignored_file(str(path)):
+            raise UserError(f"git does not know it, {name}, git add it: experiments need it")
+
+
+def collect(repo: Repo, wanted: Sequence[int]) -> Found:
+    """The runs of the wanted seeds, those that are missing run now, as far as they succeed.
+
+    The newest run tells what this machine is: runs of another one do not count.
+    """
+    here = Run(repo, WORKSPACE)
+    known = found = seeds_of(repo, here, wanted, [])
+    tried: set[int] = set()
+    while missing := [seed for seed in wanted if seed not in found and seed not in tried]:
+        seed = missing[0]
+        tried.add(seed)
+        again = seed in known  # there is a result, which is another machine's
+        newest = run_seed(repo, here, seed, again)
+        if newest is not None:
+            found = seeds_of(repo, newest, wanted, [here])
+    return found
+
+
+def seeds_of(repo: Repo, run: Run, wanted: Iterable[int], beside: Sequence[Run]) -> Found:
+    """The run and those that differ from it in a wanted `train.seed` alone; none if it is stale."""
+    if run.documents is None or run.stale() or run.altered():
+        return {}
+    alike = (run, *other_seeds(repo, run, beside))
+    fixed = run.seeds | {SEED: None}
+    found = {one.params[SEED]: one for one in alike if one.seeds | {SEED: None} == fixed}
+    return {seed: found[seed] for seed in wanted if seed in found}
+
+
+def run_seed(repo: Repo, here: Run, seed: int, again: bool) -> Run | None:
+    """Train and evaluate with a seed in a temporary folder; None if a stage has failed.
+
+    Raises UserError where DVC itself fails, and Interrupted.
+    """
+    name = free_name(repo, here, seed)
+    print(f"seed {seed}, experiment {name}:", flush=True)
+    try:
+        made = repo.experiments.run(
+            targets=["eval"],
+            params=[f"{SEED}={seed}"],
+            tmp_dir=True,
+            name=name,
+            copy_paths=outside_git(repo, here),
+            force=again,
+        )
+    except DvcException as error:
+        cause = error.__cause__
+        if not isinstance(cause, StageCmdFailedError):
+            raise UserError(f"{cause or error}, experiment {name}, see dvc exp run") from None
+        if str(cause).rpartition(" ")[2] in STOPPED:
+            raise Interrupted(signal.SIGINT, f"seed {seed} was interrupted, {GO_ON}") from None
+        return None
+    return Run(repo, name, next(iter(made)))
+
+
+def free_name(repo: Repo, here: Run, seed: int) -> str:
+    """A new experiment's name, which seeds of the same params have in common but for the seed."""
+    recipe = {k: v for k, v in here.params.items() if k.split(".")[0] in SECTIONS}
+    digest = sha256_values({k: v for k, v in recipe.items() if not is_seed(k)})[:4]
+    taken = {name for name, _ in experiments(repo)}
+    names = (f"seed-{seed}-{digest}{f'-{i}' if i > 1 else ''}" for i in itertools.count(1))
+    return next(name for name in names if name not in taken)
+
+
+def outside_git(repo: Repo, here: Run) -> list[str]:
+    """What stages read that neither git nor DVC keeps, as a model's folder: DVC has to copy it."""
+    made = {out.fs_path for out in repo.index.outs}
+    read = [dep.fs_path for dep in repo.index.deps if dep.fs_path not in made]
+    paths = {os.path.relpath(path) for path in (*read, here.params.get("download.path")) if path}
+    return sorted(
+        path
+        for path in paths
+        if not path.startswith("..") and Path(path).exists() and not repo.scm.is_tracked(path)
+    )
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.seeds", description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=3, help="how many, the current first")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    run_stage(main)
