@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def folder_name(model: str) -> str:
-    """The name of the model's folder in models/. Raises UserError if it is one of the pipeline's."""
+    """The name of the model's folder in models/. Raises UserError where the pipeline has it."""
     name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
     if name in OURS:
         raise UserError(f"{name} is a folder of the pipeline, models, rename the model's folder")

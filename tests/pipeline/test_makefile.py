@@ -47,8 +47,8 @@ def test_it_sets_up_and_calls_the_environments_own_python(place: Path, venv: str
     calls = make(place, f"VENV={venv}", "preset", "NAME=tiny")
     assert calls[1] == ["-m", "venv", venv]
     assert calls[2][:3] == ["-m", "pip", "install"]
-    assert calls[3] == ["-m", "tools.preset", "tiny"]
-    assert make(place, f"VENV={venv}", "preset", "NAME=tiny")[4:] == [calls[3]]
+    assert calls[3:] == [["-m", "tools.plots_template"], ["-m", "tools.preset", "tiny"]]
+    assert make(place, f"VENV={venv}", "preset", "NAME=tiny")[5:] == [calls[4]]
 
 
 @pytest.mark.parametrize("prompt", ["", """it's "$HOME" and $(date), $$5 and 50 %"""])
@@ -57,11 +57,8 @@ def test_a_prompt_reaches_the_tool_as_it_is(place: Path, prompt: str) -> None:
     assert calls[-1] == ["-m", "tools.sample", "--model", "models/trained", "--prompt", prompt]
 
 
-def test_params_are_checked_before_a_run_touches_anything(place: Path) -> None:
-    dvc = place / ".venv" / "bin" / "dvc"
-    make(place, "setup")
-    shutil.copy(place / ".venv" / "bin" / "python", dvc)
-    for target, arguments in (("repro", ["repro"]), ("verify", ["repro", "--single-item"])):
-        calls = make(place, target)
-        assert calls[-3:-1] == [["-m", "tools.check_params"], ["-m", "tools.mend"]]
-        assert calls[-1][: len(arguments)] == arguments
+def test_a_run_is_one_tool(place: Path) -> None:
+    assert make(place, "repro")[-1] == ["-m", "tools.repro"]
+    assert make(place, "verify")[-1] == ["-m", "tools.repro", "--verify"]
+    assert make(place, "FORCE=1", "verify")[-1] == ["-m", "tools.repro", "--verify", "--force"]
+    assert make(place, "HF=a b", "verify")[-1] == ["-m", "tools.verify_hf", "a b"]
