@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dvc.exceptions import CheckoutError
 from dvc.output import Output
+from dvc.stage import Stage
 
 from gpt.common.errors import run_stage
 from gpt.common.files import remove
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments
     )
     with closing(open_project(Path())) as repo:
-        recorded = [out for out in repo.index.outs if out.hash_info and not out.exists]
+        recorded = [out for stage in repo.index.stages for out in removed(stage)]
         back = [out for out in recorded if (from_cache if out.use_cache else from_git)(out)]
     lost = [out for out in recorded if out not in back]
     for outs, told in (
@@ -35,10 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{', '.join(sorted(map(str, outs)))}: {told}")
 
 
+def removed(stage: Stage) -> list[Output]:
+    """The recorded outputs of a stage that failed which are gone, or what it began to write."""
+    recorded = [out for out in stage.outs if out.hash_info]
+    if all(out.exists for out in recorded):
+        return []
+    return [out for out in recorded if not out.exists or out.changed_checksum()]
+
+
 def from_cache(out: Output) -> bool:
     """Check an output out of DVC's cache. Whether it was there."""
     try:
-        out.repo.checkout(targets=[out.fs_path])
+        out.repo.checkout(targets=[out.fs_path], force=True)
     except CheckoutError:
         remove(Path(out.fs_path))  # half of a folder, perhaps
         return False
