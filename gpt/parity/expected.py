@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gpt.parity.check import FP64
-from gpt.parity.figures import gradient_difference, has_ties, relative
+from gpt.parity.check import FP64, FloatFormat
+from gpt.parity.figures import gradient_difference, has_ties, highest, relative
 from gpt.parity.forward_pass import ForwardPass, TrainingPass
 from gpt.parity.inputs import Inputs
 from gpt.parity.oracles import KERNELS, Kernel, TransformersOracle
@@ -38,6 +38,7 @@ class Expected:
         self._passes: dict[tuple[int, torch.dtype, Kernel], ForwardPass] = {}
         self._training_passes: dict[Kernel, TrainingPass] = {}
         self._drawn: dict[int, Tensor] = {}
+        self._rounding: dict[tuple[int, FloatFormat], float] = {}
 
     def forward(self, index: int, dtype: torch.dtype, kernel: Kernel) -> ForwardPass:
         """The forward pass on text number `index`."""
@@ -49,6 +50,19 @@ class Expected:
             self._passes[key] = result
         return result
 
+    def rounding(self, index: int, precision: FloatFormat) -> float:
+        """The error of transformers' own stream on text number `index`, relative.
+
+        Of float32 measured by float64, and of float64 by the other kernel.
+        """
+        key = (index, precision)
+        if key not in self._rounding:
+            passed = self.forward(index, precision.dtype, "sdpa")
+            ids = self.inputs.texts_in(precision.dtype)[index]
+            other = self.oracle.forward(ids, torch.float64, "eager")
+            self._rounding[key] = highest(map(relative, passed.stream, other.stream))
+        return self._rounding[key]
+
     @cached_property
     def forward_long(self) -> ForwardPass:
         """The forward pass on the first block of the long text, by the eager kernel in float64."""
@@ -56,7 +70,7 @@ class Expected:
 
     @cached_property
     def sliding_logits(self) -> Tensor:
-        """The logits (1, n, V) before each token that is dictated to the generator, from scratch.
+        """The logits (B, n, V) before each token that is dictated to the generator, from scratch.
 
         A context that would grow past the block loses its first half block.
         """

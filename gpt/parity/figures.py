@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from gpt.parity.check import STEP_RELATIVE
 
 TINY = 1e-30  # instead of a division by zero
-NO_GRADIENT = 1e-4  # of the largest gradient: below, a tensor's is what cancellation left over
+NO_GRADIENT = 1e-3  # of the largest gradient: below, a tensor's is what cancellation left over
 ADAMW_LR = 1e-3
 ROUNDINGS = 8 * torch.finfo(torch.float64).eps / STEP_RELATIVE
 PIECE = 1 << 20  # numbers compared at once

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gpt.config import GPTConfig
 
+ENOUGH_TOKENS = 24  # at least, of short texts, so that not all of them happen to be alike
 LONGEST_TEXT = 2048  # tokens; attention's memory grows with the square
 TRAINING_TOKENS = 32  # at most, in the text whose gradients are compared
 PROMPT_TOKENS = 8  # at most
@@ -22,7 +23,7 @@ class Inputs:
     texts: tuple[Tensor, ...]  # (B, T) each, from one token to a full block
     fp64_texts: tuple[Tensor, ...]  # the same for float64, the longest with one row: memory
     bf16_text: Tensor  # (B, T) the same for bfloat16, whose errors take many tokens to compare
-    long_text: Tensor  # (1, T) past a full block
+    long_text: Tensor  # (B, T) past a full block
     batch: Tensor  # (B, T + 1) for a step of training, in several passes
     block_size: int
     training: Tensor  # (B, T) to compute loss and gradients on
@@ -32,7 +33,7 @@ class Inputs:
 
     @property
     def block(self) -> Tensor:
-        """The first full block (1, T) of the long text."""
+        """The first full block (B, T) of the long text."""
         return self.long_text[:, : self.block_size]
 
     @property
@@ -47,7 +48,7 @@ class Inputs:
 
     @property
     def lesson(self) -> Tensor:
-        """A full block and the token after it (1, T + 1), so that the last position learns."""
+        """A full block and the token after it (B, T + 1), so that the last position learns."""
         return self.long_text[:, : self.block_size + 1]
 
     def texts_in(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -73,16 +74,20 @@ class InputSizes:
             return torch.randint(config.vocab_size, (rows, length), generator=generator)
 
         full = min(config.block_size, LONGEST_TEXT)
+
+        def enough(rows: int, length: int) -> Tensor:
+            return ids(max(rows, -(-ENOUGH_TOKENS // length)), length)
+
         texts = tuple(ids(self.batch_size, min(length, full)) for length in self.lengths)
         if self.wide:
-            texts = (ids(self.wide[0], min(self.wide[1], full)), *texts)
+            texts = (enough(self.wide[0], min(self.wide[1], full)), *texts)
         fp64_texts = (*texts[:-1], texts[-1][:1]) if len(texts) > 1 else texts
-        training = ids(self.batch_size, min(TRAINING_TOKENS, max(self.lengths), full))
+        training = enough(self.batch_size, min(TRAINING_TOKENS, max(self.lengths), full))
         prompts = ids(self.prompts, max(1, min(PROMPT_TOKENS, full // 2)))
         new_tokens = min(self.new_tokens, full - prompts.size(1) + 1)  # the last one is not read
         columns = min(BF16_COLUMNS, full)
         bf16_text = ids(-(-BF16_TOKENS // columns), columns)
-        long_text = ids(1, full + max(1, full // 2) + PAST_THE_BLOCK)
+        long_text = enough(1, full + max(1, full // 2) + PAST_THE_BLOCK)
         batch = ids(BATCH_ROWS, min(BATCH_TOKENS, full) + 1)
         return Inputs(
             texts=texts,

@@ -6,8 +6,8 @@ The same functions, with the same limits, check the model as it is and its mutan
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ from gpt.parity.figures import (
 from gpt.parity.forward_pass import ForwardPass, forward, gradients_of
 from gpt.parity.inputs import Inputs
 from gpt.parity.optimizers import optimizers
-from gpt.parity.oracles import KERNELS, Kernel, TransformersOracle
+from gpt.parity.oracles import KERNELS, TransformersOracle
 from gpt.parity.sampling import sampling
 from gpt.parity.subject import Subject
 from gpt.parity.training import training
@@ -113,52 +113,44 @@ def computation(
     """
     model = subject.model(precision.dtype)
     for index, ids in enumerate(expected.inputs.texts_in(precision.dtype)):
+        where = f"{ids.size(0)} x {ids.size(1)} tokens"
+        rounding = partial(expected.rounding, index, precision)
         ours = forward(model, ids)
         observe(f"ours_{precision.label}", index, ours)
-        figures: dict[Kernel, Figures] = {}
-        streams = []
         for kernel in KERNELS:
             theirs = expected.forward(index, precision.dtype, kernel)
             observe(f"{kernel}_{precision.label}", index, theirs)
-            figures[kernel] = forward_figures(ours, theirs, precision)
-            streams.append(theirs.stream)
+            against = f"{precision.label}, against {kernel}"
+            for check in forward_checks(ours, theirs, precision, rounding):
+                yield replace(check, name=f"{check.name}, {against}", where=where)
             del theirs  # its logits may be the largest thing in memory
-        # Wider for a model that enlarges every rounding: there, the kernels differ as well.
-        limit = max(precision.relative, KERNEL_RATIO * highest(map(relative, *streams)))
-        for kernel, measured in figures.items():
-            for check in forward_checks(measured, limit, precision, kernel):
-                yield replace(check, where=f"{ids.size(0)} x {ids.size(1)} tokens")
-
-
-class Figures(NamedTuple):
-    """Differences of a forward pass from another's."""
-
-    stream: float  # relative
-    logits: float  # relative
-    logits_absolute: float
-    likeliest: float  # share of positions
-
-
-def forward_figures(ours: ForwardPass, theirs: ForwardPass, precision: FloatFormat) -> Figures:
-    """The differences of one forward pass from another's."""
-    off = largest_difference(ours.logits, theirs.logits)
-    return Figures(
-        stream=highest(map(relative, ours.stream, theirs.stream)),
-        logits=off / max(float(theirs.logits.abs().max()), TINY),
-        logits_absolute=off,
-        likeliest=disagreement(ours.logits, theirs.logits, precision.relative),
-    )
 
 
 def forward_checks(
-    figures: Figures, limit: float, precision: FloatFormat, kernel: Kernel
+    ours: ForwardPass, theirs: ForwardPass, precision: FloatFormat, rounding: Callable[[], float]
 ) -> Iterator[Check]:
-    """The checks of one forward pass against another's."""
-    link, against = COMPUTATION, f"{precision.label}, against {kernel}"
-    yield Check(link, f"stream, {against}", figures.stream, limit)
-    name, absolute = f"logits, {against}", figures.logits_absolute
-    yield Check(link, name, figures.logits, limit, absolute=absolute)
-    yield Check(link, f"likeliest token, {against}", figures.likeliest, precision.disagreement)
+    """The checks of one forward pass against another's, of which `rounding` is the own error."""
+    link, limit = COMPUTATION, precision.relative
+    stream = highest(map(relative, ours.stream, theirs.stream))
+    yield within(Check(link, "stream", stream, limit), rounding)
+    off = largest_difference(ours.logits, theirs.logits)
+    figure = off / max(float(theirs.logits.abs().max()), TINY)
+    yield within(Check(link, "logits", figure, limit, absolute=off), rounding)
+    differ = disagreement(ours.logits, theirs.logits, limit)
+    if differ > precision.disagreement:
+        wider = max(limit, KERNEL_RATIO * rounding())
+        differ = disagreement(ours.logits, theirs.logits, wider)
+    yield Check(link, "likeliest token", differ, precision.disagreement)
+
+
+def within(check: Check, rounding: Callable[[], float]) -> Check:
+    """The check, its limit being wider where transformers' own rounding is as large.
+
+    Some models enlarge every rounding. It is measured only if need be.
+    """
+    if check.passed:
+        return check
+    return replace(check, limit=max(check.limit, KERNEL_RATIO * rounding()))
 
 
 def learning(subject: Subject, expected: Expected) -> Iterator[Finding]:
@@ -187,16 +179,6 @@ def learning(subject: Subject, expected: Expected) -> Iterator[Finding]:
         Check(link, "weights after a step of AdamW, fp64, over lr", figure, STEP_RELATIVE),
         lambda: largest_step(expected, expected.oracle.parameter, expected.other_gradients),
     )
-
-
-def within(check: Check, spread: Callable[[], float]) -> Check:
-    """The check, its limit being wider where transformers' kernels are as far from each other.
-
-    Some models enlarge every rounding. The spread of the kernels is computed only if need be.
-    """
-    if check.passed:
-        return check
-    return replace(check, limit=max(check.limit, KERNEL_RATIO * spread()))
 
 
 def largest_step(

@@ -14,7 +14,7 @@ def embedding_mutants(config: GPTConfig) -> list[Mutant]:
     found = [
         Mutant("positions missing", without_positions),
         Mutant("token embeddings scaled by sqrt(C)", scaled_tokens),
-        Mutant("logits capped at 30", capped_logits),
+        Mutant("logits softly capped", capped_logits),
         Mutant("vocabulary off by one", one_tensor("wte.weight", lambda w: w.roll(1, 0))),
         Mutant("last position's embedding lost", one_tensor("wpe.weight", without_last_row)),
     ]
@@ -43,8 +43,13 @@ def scaled_tokens(model: GPT) -> None:
 
 
 def capped_logits(model: GPT) -> None:
-    """Logits softly capped, as in Gemma 2."""
-    model.lm_head.register_forward_hook(lambda module, args, out: 30 * torch.tanh(out / 30))
+    """Logits softly capped at 30, as in Gemma 2, or where small ones notice it, too."""
+
+    def cap(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        largest = min(30.0, 10 * float(out.detach().abs().max())) or 30.0
+        return largest * torch.tanh(out / largest)
+
+    model.lm_head.register_forward_hook(cap)
 
 
 def untied_head(model: GPT) -> None:
