@@ -7,7 +7,7 @@ from pathlib import Path
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
-from gpt.common.screen import Line, note, stage
+from gpt.common.screen import Line, stage
 from gpt.config import count_parameters
 from gpt.hf.convert import import_model
 from gpt.hf.fetch import errors_name_source, fetch
@@ -33,7 +33,7 @@ def fetch_and_import(args: argparse.Namespace, line: Line) -> str:
         with errors_name_source(source, provenance):
             config, widened = import_model(source, out, provenance, from_hf(source))
     if widened:
-        note(f"{len(widened)} tensors were stored in half precision; they are float32 now")
+        line.say(f"{len(widened)} tensors were stored in half precision; they are float32 now")
     metrics = {
         "n_params": count_parameters(config),
         "tensors_widened": len(widened),

@@ -61,8 +61,7 @@ def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> bool:
             cause = error.__cause__
             if isinstance(cause, StageCmdFailedError):
                 sys.exit(1)  # the stage has said why
-            error = cause if isinstance(cause, DvcException) else error
-        raise UserError(f"{error}, dvc.yaml, dvc repro tells more") from None
+        raise UserError(f"{error.__cause__ or error}, dvc.yaml, dvc repro tells more") from None
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

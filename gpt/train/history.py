@@ -1,7 +1,6 @@
 """The record of a training run: its curves and samples, in memory, in checkpoints and in files."""
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,6 @@ from pydantic import TypeAdapter
 from gpt.common.files import new_folder, write_text, write_tsv
 from gpt.common.samples import Sample, samples_page
 from gpt.train.diagnostics import Diagnostics
-
-LIVE_SECONDS = 2.0  # between two writings of the curves of a run that goes on
 
 
 class TrainingRow(NamedTuple):
@@ -85,19 +82,6 @@ def write_curves(folder: Path, history: History) -> None:
         write_tsv(new / "validation.tsv", ValidationRow._fields, history.validation)
         if history.table:
             write_tsv(new / "bigram.tsv", TableRow._fields, history.table)
-
-
-class LiveCurves:
-    """The curves in a folder while the run goes on, a few seconds old at most."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._written = folder, -math.inf
-
-    def __call__(self, history: History) -> None:
-        """Write them, if they are old."""
-        if time.monotonic() - self._written > LIVE_SECONDS:
-            write_curves(self.folder, history)
-            self._written = time.monotonic()
 
 
 def write_samples(path: Path, history: History) -> None:

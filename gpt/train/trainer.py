@@ -2,7 +2,6 @@
 that was interrupted goes on exactly as if it had not been."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +44,6 @@ class Trainer:
         self.step, self.history = 0, History()
         self.speed = Speed(params.tokens_per_step)
         self.losses = DeviceLosses()
-        self.publish: Callable[[History], None] = lambda _: None  # is called with new rows
 
     def run(self) -> None:
         """Train to the last step, or raise: Interrupted after a signal, UserError on divergence."""
@@ -123,8 +121,6 @@ class Trainer:
             self.observer.validate(self.step, history)
         if self.due(params.sample_every):
             self.observer.sample(self.step, history)
-        if self.due(params.log_every) or self.due(params.eval_every):
-            self.publish(history)
 
     def lr(self, step: int) -> float:
         """AdamW's learning rate at a step, counted from 0."""

@@ -20,6 +20,7 @@ import numpy as np
 from gpt.data.dataset import Dataset
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
+from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 from tests.support.imports import ROOT
 from tests.support.training import TEXT, make_model
@@ -67,7 +68,7 @@ def make(folder: Path, steps: int, every: int) -> Watched:
     params = load_params(ROOT / "params.yaml").train.model_copy(update=often | small | sizes)
     model = make_model("gpt", tokenizer.vocab_size, 0.1, params)
     data = Dataset(ids[:2400], ids[2400:], tokenizer)
-    return Watched(model, params, data, folder, {"run": 1}, every=every)
+    return Watched(model, params, data, Checkpoints(folder, {"run": 1}, params), every=every)
 
 
 def rss_kb() -> int:
