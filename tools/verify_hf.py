@@ -5,6 +5,8 @@ start from it; the proof is written beside it. Nothing else of the project chang
 """
 
 import argparse
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +15,12 @@ from ruamel.yaml import YAML
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.params import read_yaml
-from stages import import_hf, verify_logits
 
 OURS = ("scratch", "trained", "exported", "imported")  # in models/, made by the pipeline
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Import and verify. Raises UserError where either fails."""
+    """Import and verify. Exits as the stage does that fails. Raises UserError."""
     args = parse_args(arguments)
     name = folder_name(args.model)
     folder, proof = Path("models", name), Path("models", f"{name}-proof")
@@ -27,11 +28,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         params = Path(temporary, "params.yaml")
         YAML().dump(asking_for(args.model, args.revision), params)
         common = ["--params", str(params), "--metrics"]
-        import_hf.main([*common, f"{temporary}/import_hf.json", "--out", str(folder)])
+        run("import_hf", *common, f"{temporary}/import_hf.json", "--out", str(folder))
         places = ["--model", str(folder), "--reference", str(folder / "source")]
         tables = ["--plots", str(proof / "plots")]
-        verify_logits.main([*common, str(proof / "verify_logits.json"), *places, *tables])
+        run("verify_logits", *common, str(proof / "verify_logits.json"), *places, *tables)
     print(f"{folder} is proven, see {proof}; train.init_from: {name} starts from it")
+
+
+def run(stage: str, *arguments: str) -> None:
+    """Run a stage, which tells its error itself."""
+    done = subprocess.run([sys.executable, "-m", f"stages.{stage}", *arguments], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 def folder_name(model: str) -> str:

@@ -18,15 +18,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(source, tmp_path / "project" / "finetuned")
     shutil.copy(ROOT / "params.yaml", tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return tmp_path / "project"
 
 
 def test_a_local_model_is_imported_and_proven(
-    place: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = (place / "params.yaml").read_bytes()
     verify_hf.main(["finetuned"])
-    said = capsys.readouterr().out.splitlines()
+    said = capfd.readouterr().out.splitlines()
     assert said[0].startswith("import_hf")
     assert "mutants" in said[-2]
     assert said[-1].startswith("models/finetuned is proven, see models/finetuned-proof;")
@@ -37,8 +38,9 @@ def test_a_local_model_is_imported_and_proven(
 
 def test_where_it_fails_nothing_is_left(place: Path) -> None:
     (place / "finetuned" / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="finetuned"):
+    with pytest.raises(SystemExit) as end:
         verify_hf.main(["finetuned"])
+    assert end.value.code == 1
     assert not list((place / "models").iterdir())
 
 
