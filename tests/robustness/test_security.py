@@ -50,7 +50,8 @@ FORBIDDEN_CALLS = {
     *("np.load", "np.genfromtxt", "shutil.unpack_archive", "torch.jit.load", "torch.hub.load"),
 }
 FORBIDDEN_METHODS = {"extractall", "read_pickle"}
-ASKERS = {"gpt/runtime.py", "tools/restore.py"}  # they start git, by fixed command lines
+# They start git or a stage, by fixed command lines.
+ASKERS = {"gpt/runtime.py", "tools/restore.py", "tools/verify_hf.py"}
 FORBIDDEN_OPTIONS = {"trust_remote_code", "shell", "allow_pickle"}  # unless they are False
 
 
