@@ -16,7 +16,7 @@ from gpt.runtime import (
     set_determinism,
     versions,
 )
-from gpt.train.history import write_curves, write_samples
+from gpt.train.history import LiveCurves, write_curves, write_samples
 from gpt.train.identity import run_identity
 from gpt.train.initial import initial_model, origin
 from gpt.train.metrics import speed_metrics, train_metrics
@@ -54,7 +54,7 @@ def train(args: argparse.Namespace) -> str:
     }
     identity = run_identity(params, provenance)
     checkpoints = Checkpoints(args.checkpoints, identity, params.train)
-    trainer = Trainer(model.to(device), params.train, data, checkpoints)
+    trainer = Trainer(model.to(device), params.train, data, checkpoints, LiveCurves(args.plots))
     trainer.run()
     provenance |= checkpoints.provenance()
     write_curves(args.plots, trainer.history)

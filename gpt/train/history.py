@@ -1,6 +1,7 @@
 """The record of a training run: its curves and samples, in memory, in checkpoints and in files."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from pydantic import TypeAdapter
 from gpt.common.files import new_folder, write_text, write_tsv
 from gpt.common.samples import Sample, samples_page
 from gpt.train.diagnostics import Diagnostics
+
+LIVE_SECONDS = 2.0  # between two writings of the curves of a run that goes on
 
 
 class TrainingRow(NamedTuple):
@@ -82,6 +85,22 @@ def write_curves(folder: Path, history: History) -> None:
         write_tsv(new / "validation.tsv", ValidationRow._fields, history.validation)
         if history.table:
             write_tsv(new / "bigram.tsv", TableRow._fields, history.table)
+
+
+class LiveCurves:
+    """The curves of a run that goes on, a few seconds old, where none stood when it began.
+
+    DVC removes a stage's outputs before it runs; a run beside it never replaces what is whole.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.due = folder, math.inf if folder.exists() else 0.0
+
+    def __call__(self, history: History) -> None:
+        """Write them, if they are old."""
+        if time.monotonic() >= self.due:
+            write_curves(self.folder, history)
+            self.due = time.monotonic() + LIVE_SECONDS
 
 
 def write_samples(path: Path, history: History) -> None:

@@ -2,6 +2,7 @@
 that was interrupted goes on exactly as if it had not been."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,9 @@ class Trainer:
         params: TrainParams,
         data: Dataset,
         checkpoints: Checkpoints,
+        publish: Callable[[History], None] = lambda _: None,
     ) -> None:
+        self.publish = publish  # is called with new rows
         self.model, self.params, self.data, self.checkpoints = model, params, data, checkpoints
         self.batches = _batches(model, params, data)
         self.schedule = params.learning_rate()
@@ -121,6 +124,8 @@ class Trainer:
             self.observer.validate(self.step, history)
         if self.due(params.sample_every):
             self.observer.sample(self.step, history)
+        if self.due(params.log_every) or self.due(params.eval_every):
+            self.publish(history)
 
     def lr(self, step: int) -> float:
         """AdamW's learning rate at a step, counted from 0."""

@@ -9,6 +9,7 @@ import pytest
 from gpt.train.diagnostics import Gradient
 from gpt.train.history import (
     History,
+    LiveCurves,
     SampleRow,
     TableRow,
     TrainingRow,
@@ -63,6 +64,27 @@ def test_the_curves_are_tables(tmp_path: Path) -> None:
     }
     write_curves(tmp_path / "plots", History())
     assert "bigram.tsv" not in {p.name for p in (tmp_path / "plots").iterdir()}
+
+
+def test_curves_of_a_run_that_goes_on_are_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, rows = LiveCurves(tmp_path / "plots"), tmp_path / "plots/training.tsv"
+    live(filled())
+    assert rows.read_text().count("\n") == 2
+    longer = filled()
+    longer.training.append(TrainingRow(6, 1.25, 1e-3, 0.5))
+    live(longer)
+    assert rows.read_text().count("\n") == 2, "it is written at every row"
+    monkeypatch.setattr("gpt.train.history.time.monotonic", lambda: live.due)
+    live(longer)
+    assert rows.read_text().count("\n") == 3
+
+
+def test_a_run_that_goes_on_leaves_whole_curves_alone(tmp_path: Path) -> None:
+    write_curves(tmp_path / "plots", filled())
+    LiveCurves(tmp_path / "plots")(History())
+    assert (tmp_path / "plots/training.tsv").read_text().count("\n") == 2
 
 
 def test_samples_stand_beside_the_loss_of_their_step(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_curves_have_every_row_once(tmp_path: Path) -> None:
     assert trainer.history.pending == []
 
 
+def test_new_rows_are_published_while_it_trains(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    trainer = make(tmp_path)
+    trainer.publish = lambda history: seen.append((trainer.step, len(history.training)))
+    trainer.run()
+    assert [step for step, _ in seen] == [0, 3, 5, 6, 9, 10, 12, 15, 18, 20, 21, 23]
+    assert [rows for _, rows in seen] == [0, 1, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8]
+
+
 def test_same_params_same_bits(tmp_path: Path) -> None:
     runs = [make(tmp_path / name) for name in "ab"]
     for trainer in runs:
