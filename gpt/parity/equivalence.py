@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from gpt.config import Attention
-from gpt.generate import Continuation, Sampler
+from gpt.generate import Continuation
 from gpt.parity.contexts import chunk_ends, in_chunks, past_the_block
-from gpt.parity.expected import DROPOUT, SAMPLED, SEEDS
+from gpt.parity.expected import DROPOUT, SEEDS, TEXTS, Expected
 from gpt.parity.figures import TINY, largest_difference, mean_loss
 from gpt.parity.forward_pass import forward, gradients_of
 from gpt.parity.inputs import Inputs
@@ -35,9 +35,10 @@ NEW_TOKENS = 4
 Results = Mapping[str, Tensor]
 
 
-def results(subject: Subject, inputs: Inputs) -> dict[str, Tensor]:
-    """All that a model of this subject gives, by name."""
-    found = [outputs(subject, inputs), trained(subject, inputs), texts(subject, inputs)]
+def results(subject: Subject, expected: Expected) -> dict[str, Tensor]:
+    """All that a model of this subject gives on the inputs of the checks, by name."""
+    inputs = expected.inputs
+    found = [outputs(subject, inputs), trained(subject, inputs), texts(subject, expected)]
     return dict(pair for part in found for pair in part)
 
 
@@ -85,17 +86,17 @@ def trained(subject: Subject, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
         yield f"steps of {kind}", flat(changes(subject.config, Settings(kind), inputs.seed)[0])
 
 
-def texts(subject: Subject, inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
+def texts(subject: Subject, expected: Expected) -> Iterator[tuple[str, Tensor]]:
     """Probabilities of the samplers, and texts from seeds, endless and with an end."""
     for i, logits in enumerate(sampler_logits()):
         for j, sampler in enumerate(SAMPLERS):
             yield f"sampler {j}, logits {i}", sampler.probabilities(logits)
-    model, prompt = subject.model(torch.float64), inputs.prompts[0].tolist()
+    model, prompt = subject.model(torch.float64), expected.inputs.prompts[0].tolist()
     for seed in SEEDS:
         end = NO_END
         for name in ("endless", "with an end"):
-            draw = Continuation(Sampler(**SAMPLED), NEW_TOKENS, seed, end)
-            rows = draw.several(model, prompt, 2)
+            draw = Continuation(expected.sampler, NEW_TOKENS, seed, end)
+            rows = draw.several(model, prompt, TEXTS)
             yield f"texts of seed {seed}, {name}", padded(rows)
             end = rows[0][-1] if rows[0] else NO_END
 

@@ -1,22 +1,22 @@
 """Expected results: what transformers computes on a set of inputs."""
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gpt.generate import Sampler
 from gpt.parity.check import FP64, FloatFormat
 from gpt.parity.figures import gradient_difference, has_ties, highest, relative
 from gpt.parity.forward_pass import ForwardPass, TrainingPass
 from gpt.parity.inputs import Inputs
 from gpt.parity.oracles import KERNELS, Kernel, TransformersOracle
 
-# Without top_p, which may keep either of two equally likely tokens.
 DROPOUT = 0.2  # in training mode
 SEEDS = (11, 12)  # of texts drawn from the first prompt
-# Without top_k and top_p, which may keep either of two equally likely tokens.
-SAMPLED: dict[str, Any] = {"temperature": 0.9, "top_k": 0}
+TEXTS = 6  # drawn side by side from each
+TEMPERATURE = 0.9  # of all texts that are drawn, or hotter
 
 
 class Spread(NamedTuple):
@@ -142,14 +142,26 @@ class Expected:
         """The sampled continuation (B, n) of the prompts, from the inputs' seed."""
         return self._sample(self.inputs.prompts, self.inputs.seed)
 
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The sampler of all texts, so hot that logits far apart do not make them all the same.
+
+        Without top_k and top_p, which may keep either of two equally likely tokens.
+        """
+        logits = self.oracle.forward(self.inputs.prompts, torch.float64, "sdpa").logits[:, -1]
+        return Sampler(max(TEMPERATURE, float(logits.std(dim=-1, correction=0).max())))
+
     def drawn(self, seed: int) -> Tensor:
-        """Two continuations (2, n) of the first prompt, drawn side by side from a seed."""
+        """Continuations (TEXTS, n) of the first prompt, drawn side by side from a seed."""
         if seed not in self._drawn:
-            self._drawn[seed] = self._sample(self.inputs.prompts[:1].repeat(2, 1), seed)
+            self._drawn[seed] = self._sample(self.inputs.prompts[:1].repeat(TEXTS, 1), seed)
         return self._drawn[seed]
 
     def _sample(self, prompts: Tensor, seed: int) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             count = self.inputs.new_tokens
-            return self.oracle.generate(prompts, count, do_sample=True, **SAMPLED)
+            temperature = self.sampler.temperature
+            return self.oracle.generate(
+                prompts, count, do_sample=True, temperature=temperature, top_k=0
+            )

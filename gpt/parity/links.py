@@ -40,7 +40,7 @@ from gpt.parity.check import (
     Skipped,
 )
 from gpt.parity.contexts import contexts
-from gpt.parity.expected import SAMPLED, Expected
+from gpt.parity.expected import Expected
 from gpt.parity.figures import (
     TINY,
     disagreement,
@@ -212,7 +212,7 @@ def behaviour(subject: Subject, expected: Expected) -> Iterator[Finding]:
         uncached = continuation(model, inputs, Sampler(0.0), use_cache=False)
         yield Check(link, "tokens that the cache changes", int((greedy != uncached).sum()), 0)
     yield Check(link, "logits with the cache off those without", off, CACHE_RELATIVE)
-    sampled = continuation(model, inputs, Sampler(**SAMPLED))
+    sampled = continuation(model, inputs, expected.sampler)
     yield Check(link, "sampled tokens that differ", int((sampled != expected.sampled).sum()), 0)
 
 

@@ -48,7 +48,7 @@ def try_mutants(subject: Subject, expected: Expected) -> Iterator[Outcome]:
     before = fingerprint(subject.state)
     expected.oracle.release()
     gc.freeze()  # what lives now stays, so that collecting each mutant is quick
-    original = cache(lambda: results(subject, expected.inputs))
+    original = cache(lambda: results(subject, expected))
     for mutant in mutants(subject.config):
         torch.manual_seed(expected.inputs.seed)  # a mutant may draw at random: dropout left on
         yield outcome(mutant, subject, expected, original)
@@ -67,7 +67,7 @@ def outcome(
         with mutant.around():
             if failed := first_failure(examine(mutated, expected, mutant.links)):
                 return Outcome(mutant.name, failed)
-            ours = results(mutated, expected.inputs)
+            ours = results(mutated, expected)
     except EquivalentMutant:
         return Outcome(mutant.name, None, equivalent=True)
     return Outcome(mutant.name, None, equivalent=equal(ours, original()))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpt.generate import Continuation, Sampler
 from gpt.parity.check import PROBABILITY, SAMPLING, Check
-from gpt.parity.expected import SAMPLED, SEEDS, Expected
+from gpt.parity.expected import SEEDS, TEXTS, Expected
 from gpt.parity.figures import highest, largest_difference
 from gpt.parity.oracles import their_probabilities
 from gpt.parity.subject import Subject
@@ -53,19 +53,19 @@ def sampler_logits() -> tuple[Tensor, Tensor]:
 
 
 def seeded_texts(subject: Subject, expected: Expected, seed: int) -> int:
-    """How many of two texts drawn side by side from a seed are not transformers'."""
+    """How many of the texts drawn side by side from a seed are not transformers'."""
     inputs, model = expected.inputs, subject.model(torch.float64)
-    draw = Continuation(Sampler(**SAMPLED), inputs.new_tokens, seed, NO_END)
-    ours, theirs = draw.several(model, inputs.prompts[0].tolist(), 2), expected.drawn(seed)
+    draw = Continuation(expected.sampler, inputs.new_tokens, seed, NO_END)
+    ours, theirs = draw.several(model, inputs.prompts[0].tolist(), TEXTS), expected.drawn(seed)
     return sum(a != b for a, b in zip(ours, theirs.tolist(), strict=True))
 
 
 def ended_texts(subject: Subject, expected: Expected) -> int:
-    """How many of two texts do not end before a token of theirs that is called the end of text."""
+    """How many texts do not end before a token of theirs that is called the end of text."""
     inputs, model, seed = expected.inputs, subject.model(torch.float64), SEEDS[0]
     theirs: list[list[int]] = expected.drawn(seed).tolist()
     end = theirs[0][inputs.new_tokens // 2]
-    draw = Continuation(Sampler(**SAMPLED), inputs.new_tokens, seed, end)
-    ours = draw.several(model, inputs.prompts[0].tolist(), 2)
+    draw = Continuation(expected.sampler, inputs.new_tokens, seed, end)
+    ours = draw.several(model, inputs.prompts[0].tolist(), TEXTS)
     cut = [row[: row.index(end)] if end in row else row for row in theirs]
     return sum(a != b for a, b in zip(ours, cut, strict=True))

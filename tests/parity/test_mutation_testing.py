@@ -115,7 +115,7 @@ def test_models_to_which_a_mistake_means_nothing(tmp_path: Path) -> None:
     other, expected_other = reduced_seeded(tmp_path / "seeded")
     for name, edit in cases.items():
         subject, expected = reduced_seeded(tmp_path / name, edit)
-        original = partial(results, subject, expected.inputs)
+        original = partial(results, subject, expected)
         assert outcome(named(subject, name), subject, expected, original).equivalent, name
         assert outcome(named(other, name), other, expected_other, dict).killed, name
 
