@@ -15,7 +15,7 @@ from torch import Tensor
 from gpt.config import count_parameters
 from gpt.generate import Sampler, generate
 from gpt.hf.convert import to_theirs
-from gpt.model import GPT
+from gpt.model import GPT, MLP, activate
 from gpt.parity.check import (
     BEHAVIOUR,
     CACHE_RELATIVE,
@@ -90,7 +90,7 @@ def examine(
 
 
 def structure(subject: Subject, oracle: TransformersOracle) -> Iterator[Check]:
-    """Link 1: the parameters, counted and named; the tied head, by its address."""
+    """Link 1: the parameters, counted and named; the tied head, by its address; the activation."""
     link, config = STRUCTURE, subject.config
     model = subject.model(torch.float32)
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
@@ -102,6 +102,20 @@ def structure(subject: Subject, oracle: TransformersOracle) -> Iterator[Check]:
     yield Check(link, "configurations that differ", int(theirs != config), 0)
     tied = model.lm_head.weight.data_ptr() == model.wte.weight.data_ptr()
     yield Check(link, "head not tied as configured", int(tied != config.tie_word_embeddings), 0)
+    yield Check(
+        link, "activation of numbers of every size", activation_error(model, oracle), FP64.relative
+    )
+
+
+def activation_error(model: GPT, oracle: TransformersOracle) -> float:
+    """The largest relative difference of any block's nonlinearity, in float64.
+
+    The hidden numbers of a model at its start may all lie near 0, where activations are alike.
+    """
+    x = torch.linspace(-8, 8, 1601, dtype=torch.float64)
+    theirs = oracle.activated(x)
+    layers = (module for module in model.modules() if isinstance(module, MLP))
+    return highest(relative(activate(x, layer.activation), theirs) for layer in layers)
 
 
 def computation(

@@ -91,6 +91,13 @@ class TransformersOracle:
             "buffers": len(stored) - len(self.names) - int(tied and "lm_head.weight" in stored),
         }
 
+    def activated(self, x: Tensor) -> Tensor:
+        """Numbers after the nonlinearity of transformers' model."""
+        from transformers.activations import ACT2FN
+
+        activation: Tensor = ACT2FN[self._their_config.activation_function](x)
+        return activation
+
     def loss(self, ids: Tensor) -> float:
         """The loss in nats per token that transformers itself computes, float32."""
         model = self.model(torch.float32)
