@@ -23,7 +23,16 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tests.support.imports import ROOT
-from tests.support.project import ENV, differences, outputs, project, run, use_small_reference
+from tests.support.project import (
+    ENV,
+    differences,
+    hashes,
+    outputs,
+    project,
+    run,
+    use_small_reference,
+    write_param,
+)
 
 KILLER = Path(__file__).resolve().parent / "killer"
 AGAIN = 0.2  # the share of recoveries that are killed too
@@ -63,11 +72,18 @@ class Kill:
 
 
 class Victim:
-    """A project in a folder of its own, run to its end once, that can be killed and recovered."""
+    """A project in a folder of its own, run to its end once, that can be killed and recovered.
+
+    Beside its checkpoints are those of another run, which nothing may change.
+    """
 
     def __init__(self, folder: Path, targets: tuple[str, ...] = ()) -> None:
         self.folder, self.targets = project(folder), targets
         use_small_reference(self.folder)
+        write_param(self.folder, "train", seed=2)
+        run(self.folder, "dvc", "repro", "train")
+        self.others = hashes(self.folder / CHECKPOINTS)
+        write_param(self.folder, "train", seed=1)
         run(self.folder, "dvc", "repro", *targets)
         self.truth = outputs(self.folder)
         self.lock = (self.folder / "dvc.lock").read_bytes()
@@ -89,11 +105,19 @@ class Victim:
         for remembered in (self.folder / ".dvc/cache/runs").glob("*/*/*"):
             if entry["cmd"] in remembered.read_text():
                 remembered.unlink()
-        shutil.rmtree(self.folder / "checkpoints" / stage, ignore_errors=True)
+        if stage == "train":
+            for own in self.own_checkpoints():
+                shutil.rmtree(own)
+
+    def own_checkpoints(self) -> list[Path]:
+        """The folders of this run's checkpoints."""
+        others = {Path(path).parts[0] for path in self.others}
+        found = (self.folder / CHECKPOINTS).glob("*/")
+        return [folder for folder in found if folder.name not in others]
 
     def newest_checkpoint(self) -> Path | None:
-        """The folder of the newest step of any run."""
-        steps = (self.folder / CHECKPOINTS).rglob("step-*")
+        """The folder of this run's newest step."""
+        steps = [step for own in self.own_checkpoints() for step in own.rglob("step-*")]
         return max(steps, key=lambda path: path.name, default=None)
 
     def harmed(self, kill: Kill, *command: str) -> bool:
@@ -130,6 +154,8 @@ class Victim:
         run(self.folder, sys.executable, "-m", "tools.mend")
         said = run(self.folder, "dvc", "repro", *self.targets)
         wrong = differences(self.truth, outputs(self.folder))
+        now = hashes(self.folder / CHECKPOINTS)
+        wrong += differences(self.others, {path: now.get(path, "") for path in self.others})
         if newest is not None and "Running stage 'train'" in said:
             step = int(newest.name.removeprefix("step-"))
             resumed = re.search(r"resuming after step (\d+)", said)
