@@ -109,6 +109,10 @@ def from_hf(folder: Path) -> Tokenizer | None:
         written = read_json(path)
         if path.name == TOKENIZER:  # also where transformers makes other rules than these
             _check_rules(written)
+            added = written.get("added_tokens") or []
+            _check_ids([*written["model"]["vocab"].values(), *(token["id"] for token in added)])
+        else:
+            _check_ids(list(written.values()))
         found = loaded_tokenizer(folder, path)
         _check_rules(found)
         return _tokenizer(found)
@@ -156,6 +160,13 @@ def _check_rules(value: Mapping[str, Any]) -> None:
     decoder = _only(value.get("decoder"), "decoders")
     _check("decoder", decoder, CHARACTER_DECODER if character_wise else DECODER)
     _check_post_processor(value.get("post_processor"))
+
+
+def _check_ids(ids: Sequence[Any]) -> None:
+    """Raise ValueError on an id above their number: transformers would name every one between."""
+    for token in ids:
+        if not isinstance(token, int) or not 0 <= token < len(ids):
+            raise ValueError(f"an id is {shown(token)}, of {len(ids)} tokens")
 
 
 def _only(value: Any, members: str) -> Any:

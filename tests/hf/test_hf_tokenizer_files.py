@@ -149,6 +149,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], ...]] = {
         of_version_4,
         lambda folder: (folder / "vocab.json").unlink(),
     ),
+    "an id is 2147483648, of": (
+        of_version_4,
+        lambda folder: edit_json(folder / "vocab.json", lambda ids: ids.update(a=2**31)),
+    ),
     "vocab.json, the key 'a' is there twice": (
         of_version_4,
         write("vocab.json", '{"a": 0, "a": 1}'),

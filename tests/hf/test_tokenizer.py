@@ -235,6 +235,8 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "out of vocabulary": lambda v: v["model"]["merges"].append(["z", "zz"]),
     "'<|endoftext|>' has id 4, below": lambda v: v["model"]["vocab"].update({END_OF_TEXT: 4}),
     "'<|endoftext|>' has id 300, below": lambda v: v["model"]["vocab"].update({"zz": 301}),
+    "an id is 2147483648, of 303 tokens": lambda v: v["model"]["vocab"].update({"zz": 2**31}),
+    "an id is 4611686018427387904, of 303": lambda v: add(v, "[M]", id=2**62),
     "added_tokens 'the'.special is False": lambda v: add(v, "the", special=False),
     "added_tokens '[M]'.lstrip is True": lambda v: add(v, "[M]", lstrip=True),
     "added_tokens '[M]'.rstrip is True": lambda v: add(v, "[M]", rstrip=True),
