@@ -99,6 +99,6 @@ def sourced(text: str, source: str) -> bool:
     """Whether a block's text is in its source: a file, or a key of a JSON file with `output`."""
     file, _, key = source.partition(" ")
     if key:
-        return text == "".join(f"{line}\n" for line in value(file, key)["output"])
+        return text in "".join(f"{line}\n" for line in value(file, key)["output"])
     path = Path(ROOT, file)
     return path.is_file() and text.removesuffix("\n") in path.read_text(encoding="utf-8")
