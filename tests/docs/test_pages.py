@@ -36,7 +36,8 @@ def broken(page: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    assert list(broken(page)) == []
+    found = list(broken(page))
+    assert not found, f"{page} links to {', '.join(found)}"
 
 
 def test_every_page_of_docs_is_linked_from_the_readme() -> None:
