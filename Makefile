@@ -14,7 +14,7 @@ export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
-  seeds experiments plan report scrub checkpoints map lock sbom
+  seeds experiments plan report scrub checkpoints pictures map lock sbom
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -93,6 +93,9 @@ report: $(READY) ## one HTML page of all that the pipeline recorded
 
 scrub: $(READY) ## read every byte that DVC keeps, and mend what rotted
 	@python -m tools.scrub
+
+pictures: $(READY) ## draw the pictures of the README anew, from the run that lies here
+	@python -m tools.pictures
 
 map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md
 	python -m tools.map

@@ -18,7 +18,7 @@ from tests.support.project import ENV, commit, run
 from tests.support.toy import toy_project
 from tools import diff
 
-EXPERIMENTS = {  # queued and run together, as README has it
+EXPERIMENTS = {  # queued and run together
     "seed-2": ("train.seed=2",),
     "good-1": ("train.loss=0.4", "train.seed=11"),
     "good-2": ("train.loss=0.4", "train.seed=12"),

@@ -28,9 +28,10 @@ from gpt.report.stages import read_stages
 from gpt.report.verdict import blocks
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.history import History, SampleRow, ValidationRow, write_samples
-from tests.support.browser import Page, chromium, find_chromium
+from tests.support.browser import Page, chromium
 from tests.support.imports import ROOT
 from tests.support.training import TEXT, make
+from tools.pictures import find_browser
 
 NASTY = '</script></div><script>alert("1")</script><img src=x onerror=alert(2)>{{ 7 * 7 }}'
 CHARTS = {
@@ -608,7 +609,7 @@ def test_the_command_writes_the_page_or_nothing(project: Path, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    program = find_chromium()
+    program = find_browser()
     if program is None:
         pytest.skip("no Chromium on the PATH or in CHROME")
     with chromium(program, tmp_path_factory.mktemp("profile")) as page:

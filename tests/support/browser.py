@@ -6,7 +6,6 @@ JSON and ends with a zero byte, on file descriptors 3 (to the browser) and 4 (fr
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MOVE = """
 import fcntl, os, sys
 read, write = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
@@ -23,11 +21,6 @@ os.dup2(write, 4)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-
-
-def find_chromium() -> str | None:
-    """The browser named by CHROME, or the first one on the PATH."""
-    return os.environ.get("CHROME") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Page:

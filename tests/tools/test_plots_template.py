@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from gpt.common.files import write_tsv
-from tests.support.browser import chromium, find_chromium
+from tests.support.browser import chromium
 from tests.support.project import project, run
+from tools.pictures import find_browser
 
 DRAWN = """new Promise((done, fail) => {
   const end = Date.now() + 20000;
@@ -39,7 +40,7 @@ def test_nothing_is_fetched(page: Path) -> None:
 
 
 def test_a_browser_draws_it(page: Path, tmp_path: Path) -> None:
-    program = find_chromium()
+    program = find_browser()
     if program is None:
         pytest.skip("no Chromium on the PATH or in CHROME")
     with chromium(program, tmp_path / "profile") as browser:
