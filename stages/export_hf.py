@@ -6,14 +6,23 @@ from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
+from gpt.common.params import load_section
 from gpt.common.screen import stage
 from gpt.config import GPTConfig, count_parameters
+from gpt.hf.card import Origins, read_origins, write_card
 from gpt.hf.convert import export_model, export_tokenizer, write_unsupported
+from gpt.hf.params import ExportParams
 from gpt.weights.model_folder import load_config
+
+RECORDS = {
+    "text": "provenance.json of the text",
+    "tokens": "metadata.json of the tokens",
+    "scores": "metrics of the evaluation",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write config, weights and, if the model folder has a vocabulary, the tokenizer."""
+    """Write config, weights, card and, if the model folder has a vocabulary, the tokenizer."""
     args = parse_args(arguments)
     with stage("export_hf") as line:
         line.done = export_or_say_why_not(args)
@@ -21,11 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def export_or_say_why_not(args: argparse.Namespace) -> str:
     """Do all of it and return what was exported in a sentence."""
+    params = load_section(args.params, "export_hf", ExportParams)
     config = load_config(args.model)
     size, has_tokenizer = 0, False
     if isinstance(config, GPTConfig):
-        size, has_tokenizer = export(args.model, args.out)
-        said = f"{count_parameters(config):,} parameters in {args.out}, for transformers"
+        origins = read_origins(args.model, args.text, args.tokens, args.scores)
+        size, has_tokenizer = export(args.model, args.out, params, origins)
+        said = (
+            f"{count_parameters(config):,} parameters as {params.dtype} in {args.out}, "
+            "for transformers"
+        )
     else:  # the pipeline goes on
         said = write_unsupported(args.out, "exported", args.model, config.kind)
     n_params = count_parameters(config)
@@ -33,18 +47,22 @@ def export_or_say_why_not(args: argparse.Namespace) -> str:
     return said
 
 
-def export(model: Path, folder: Path) -> tuple[int, bool]:
+def export(model: Path, folder: Path, params: ExportParams, origins: Origins) -> tuple[int, bool]:
     """Write the GPT in `model` to `folder`; the bytes written, and whether a tokenizer is there."""
     with new_folder(folder) as out:
-        config = export_model(model, out)
+        config = export_model(model, out, params.torch_dtype, params.max_shard_size)
         has_tokenizer = export_tokenizer(model, out, config.block_size)
+        write_card(model, out, params.torch_dtype, origins)
         return sum(path.stat().st_size for path in out.iterdir()), has_tokenizer
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.export_hf", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in ("model", "out", "metrics"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    for name, what in RECORDS.items():
+        parser.add_argument(f"--{name}", type=Path, help=f"{what}, for the card; else unknown")
     return parser.parse_args(arguments)
 
 

@@ -11,6 +11,7 @@ from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
 from gpt.config import GPTConfig
 from gpt.hf.convert import write_unsupported
+from gpt.hf.params import ExportParams
 from gpt.parity.check import Finding, Skipped
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (
@@ -41,7 +42,11 @@ def prove(args: argparse.Namespace, line: Line) -> str:
     params = load_section(args.params, "verify_logits", VerifyParams)
     # What no importer marked as random weights was trained.
     pretrained = load_provenance(args.model).get("pretrained", True)
-    found = verify(args.model, args.reference, params, partial(show, line, args.list))
+    stored = None
+    if args.exported:
+        stored = load_section(args.params, "export_hf", ExportParams).torch_dtype
+    tell = partial(show, line, args.list)
+    found = verify(args.model, args.reference, params, tell, stored)
     if args.list:
         for text in (*distance_lines(found), *map(mutant_line, found.outcomes)):
             line.say(text)
@@ -79,6 +84,9 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     for name in ("model", "reference", "metrics", "plots"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument(
+        "--exported", action="store_true", help="the reference is the model's export by export_hf"
+    )
     parser.add_argument("--list", action="store_true", help="print every check and mutant")
     return parser.parse_args(arguments)
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gpt.common.errors import UserError
 from gpt.common.files import read_json
 from gpt.common.params import shown
@@ -54,7 +56,7 @@ REQUIRED: dict[str, Any] = {
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 DEFAULT_DROPOUT = 0.1  # of all three
 MOST_LABELS = 2**16  # transformers makes a table of them
-EXPORTED = {"architectures": ["GPT2LMHeadModel"], "dtype": "float32"}
+ARCHITECTURES = ["GPT2LMHeadModel"]
 # Fields that leave logits and gradients of an undropped-out model as they are.
 HARMLESS = frozenset(
     """
@@ -121,11 +123,16 @@ def config_from_hf(values: Mapping[str, Any], path: Path) -> GPTConfig:
     return checked_config(GPTConfig, found | {"activation": ACTIVATION_NAMES[activation]}, path)
 
 
-def config_to_hf(config: GPTConfig, end_of_text: int | None) -> dict[str, Any]:
-    """A config.json for GPT2LMHeadModel that computes what `config` computes."""
+def config_to_hf(
+    config: GPTConfig, end_of_text: int | None, dtype: torch.dtype = torch.float32
+) -> dict[str, Any]:
+    """A config.json for GPT2LMHeadModel that computes what `config` computes.
+
+    `dtype` is that of the tensors in the weights' files.
+    """
     values = {theirs: getattr(config, ours) for theirs, ours, _ in MATHS}
     return {
-        **EXPORTED,
+        **_exported(dtype),
         "model_type": "gpt2",
         **values,
         **dict.fromkeys(DROPOUTS, config.dropout),
@@ -134,7 +141,9 @@ def config_to_hf(config: GPTConfig, end_of_text: int | None) -> dict[str, Any]:
     }
 
 
-def config_as_in(source: Mapping[str, Any], config: GPTConfig, path: Path) -> dict[str, Any]:
+def config_as_in(
+    source: Mapping[str, Any], config: GPTConfig, path: Path, dtype: torch.dtype = torch.float32
+) -> dict[str, Any]:
     """The config.json `source` that was imported, for a model that may have been trained since.
 
     It comes back as it was but for what the weights' files now are, and where `config` differs
@@ -150,7 +159,12 @@ def config_as_in(source: Mapping[str, Any], config: GPTConfig, path: Path) -> di
         changed |= dict.fromkeys(DROPOUTS, config.dropout)
     dropped = {"torch_dtype"} | {alias for alias, name in ALIASES.items() if name in changed}
     kept = {name: value for name, value in source.items() if name not in dropped}
-    return kept | changed | EXPORTED
+    return kept | changed | _exported(dtype)
+
+
+def _exported(dtype: torch.dtype) -> dict[str, Any]:
+    """What a config.json says of the weights' files."""
+    return {"architectures": ARCHITECTURES, "dtype": str(dtype).removeprefix("torch.")}
 
 
 def _dropout(values: Mapping[str, Any]) -> float:

@@ -1,7 +1,7 @@
 """Conversion of whole models between transformers' folders and ours, both directions."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from gpt.hf.config import config_as_in, config_to_hf, read_hf_config
 from gpt.hf.files import (
     CONFIG,
     GENERATION_CONFIG,
+    INDEX,
     OPTIONAL_FILES,
     TOKENIZER,
     TOKENIZER_FILES,
     VOCAB,
 )
 from gpt.hf.names import hf_shapes, match_names, name_table, with_bias
+from gpt.hf.shards import index_text, split
 from gpt.hf.tokenizer import write_hf_tokenizer
 from gpt.hf.validation import check_generation_config
 from gpt.tokenizer.tokenizer import Tokenizer
@@ -41,7 +43,7 @@ from gpt.weights.model_folder import (
     write_model,
 )
 from gpt.weights.source_files import SOURCE_FILES, load_source_files, write_source_files
-from gpt.weights.tensor_files import WEIGHTS, TensorFiles, check_finite, write_tensors
+from gpt.weights.tensor_files import TensorFiles, check_finite, write_tensors
 
 
 def import_model(
@@ -70,30 +72,45 @@ def import_model(
     return config, widened
 
 
-def export_model(model: Path, folder: Path) -> GPTConfig:
-    """Fill `folder` with what transformers loads, from a model folder of ours. Raises UserError."""
+def export_model(
+    model: Path,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    max_shard_size: str | None = None,
+) -> GPTConfig:
+    """Fill `folder` with what transformers loads, from a model folder of ours.
+
+    The tensors are stored as `dtype`, rounded to the nearest, in files of at most `max_shard_size`
+    ("5GB"; None: one file). Raises UserError.
+    """
     config, weights = load_gpt_config(model), open_model(model)
-    export_settings(model, folder)
-    tensors = to_theirs(config, weights.read)
-    write_tensors(folder / WEIGHTS, hf_shapes(config), tensors, {"format": "pt"})
+    export_settings(model, folder, dtype)
+    shapes = hf_shapes(config)
+    shards = split(shapes, dtype, max_shard_size)
+    for name, held in shards.items():
+        tensors = ((n, tensor.to(dtype)) for n, tensor in to_theirs(config, weights.read, held))
+        part = {n: shape for n, shape in shapes.items() if n in held}
+        write_tensors(folder / name, part, tensors, {"format": "pt"}, dtype)
+    if len(shards) > 1:
+        write_text(folder / INDEX, index_text(shards, shapes, dtype))
     return config
 
 
-def export_settings(model: Path, folder: Path) -> None:
-    """Write config.json and generation_config.json. Raises UserError.
+def export_settings(model: Path, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write config.json and generation_config.json, for weights stored as `dtype`.
 
-    What an imported model's own files said is said again.
+    What an imported model's own files said is said again. Raises UserError.
     """
     config, tokenizer = load_gpt_config(model), load_tokenizer(model)
     source, path = load_source_files(model), model / SOURCE_FILES
     end_of_text = None if tokenizer is None else tokenizer.end_of_text
     special = {"bos_token_id": end_of_text, "eos_token_id": end_of_text}
     if CONFIG not in source:
-        write_json(folder / CONFIG, config_to_hf(config, end_of_text))
+        write_json(folder / CONFIG, config_to_hf(config, end_of_text, dtype))
         write_json(folder / GENERATION_CONFIG, {"_from_model_config": True, **special})
         return
     own = {} if tokenizer is None or _has_tokenizer(source) else special
-    values = config_as_in(json_object(source[CONFIG], path), config, path)
+    values = config_as_in(json_object(source[CONFIG], path), config, path, dtype)
     _write_values(folder / CONFIG, values | own)
     if GENERATION_CONFIG in source:
         values = json_object(source[GENERATION_CONFIG], path)
@@ -152,10 +169,17 @@ def to_ours(
         yield ours, _converted(read(names[ours]), transpose)
 
 
-def to_theirs(config: GPTConfig, read: Callable[[str], Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Their tensors in the order of `hf_shapes`, one by one; biases that we lack are zero."""
+def to_theirs(
+    config: GPTConfig, read: Callable[[str], Tensor], names: Collection[str] | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Their tensors in the order of `hf_shapes`, one by one; biases that we lack are zero.
+
+    Only those of `names`, their names, if given.
+    """
     have, shapes = tensor_shapes(config), hf_shapes(config)
     for ours, (theirs, transpose) in name_table(with_bias(config)).items():
+        if names is not None and theirs not in names:
+            continue
         if ours in have:
             yield theirs, _converted(read(ours), transpose)
         else:

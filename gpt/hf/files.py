@@ -10,6 +10,7 @@ from gpt.weights.tensor_files import WEIGHTS
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+CARD = "README.md"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 VOCAB, MERGES = "vocab.json", "merges.txt"
 TOKENIZER_FILES = (

@@ -1,10 +1,12 @@
-"""The section `import_hf` of params.yaml."""
+"""The sections `import_hf` and `export_hf` of params.yaml."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+import torch
+from pydantic import Field, model_validator
 
 from gpt.common.params import Section, Seed
+from gpt.config import Precision
 
 
 class ImportParams(Section):
@@ -21,3 +23,16 @@ class ImportParams(Section):
         if self.source == "local" and self.path is None:
             raise ValueError("source 'local' needs path")
         return self
+
+
+class ExportParams(Section):
+    """Form of the exported weights."""
+
+    dtype: Precision
+    # Of a file, counted as transformers does, 1 KB being 1,000 bytes; None: all in one file.
+    max_shard_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}(KB|MB|GB)$")] | None
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype of the stored tensors."""
+        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32

@@ -6,12 +6,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gpt.common.errors import UserError
 from gpt.common.files import read_json
+from gpt.common.params import parse_yaml
+from gpt.hf.card import Origins, write_card
 from gpt.hf.convert import export_settings, export_tokenizer
-from gpt.hf.files import TOKENIZER, TOKENIZER_FILES
+from gpt.hf.files import CARD, TOKENIZER, TOKENIZER_FILES, weight_files
 from gpt.parity.check import FILES, Check
-from gpt.parity.meant_files import Files, Meant
+from gpt.parity.meant_files import CARD_FIELDS, Files, Meant
 from gpt.tokenizer.alphabet import CHAR_OF_BYTE
 from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 from gpt.weights.model_folder import load_gpt_config, load_provenance
@@ -24,6 +28,8 @@ TABLES = ("vocab", "merges")  # in a tokenizer.json of ours, compared by themsel
 def export_files(model: Path, reference: Path) -> Files:
     """The files of a model's export: the reference, or a new export if that is what was imported.
 
+    The weights' file stands for all of them where there are several and an index.
+
     Raises UserError.
     """
     if "files" not in load_provenance(model):  # those that an import reads
@@ -31,13 +37,19 @@ def export_files(model: Path, reference: Path) -> Files:
     with tempfile.TemporaryDirectory() as name:
         export_settings(model, Path(name))
         export_tokenizer(model, Path(name), load_gpt_config(model).block_size)
+        write_card(model, Path(name), torch.float32, Origins())
         return {**read_files(Path(name)), WEIGHTS: None}
 
 
 def read_files(folder: Path) -> Files:
-    """The files of a folder but for hidden ones. A broken JSON file says nothing: {}."""
-    paths = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-    return {path.name: _content(path) for path in paths}
+    """The files of a folder but for hidden ones. A broken JSON file says nothing: {}.
+
+    Of the weights, in however many files, WEIGHTS alone is there.
+    """
+    weights = weight_files(lambda name: path if (path := folder / name).is_file() else None)
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    files = {name: _content(folder / name) for name in names if name not in weights}
+    return files | ({WEIGHTS: None} if {*weights} and {*weights} <= {*names} else {})
 
 
 def file_checks(files: Files, meant: Meant) -> Iterator[Check]:
@@ -87,6 +99,14 @@ def misplaced(merges: list[Any], ids: Mapping[str, int]) -> int:
     return disordered + len(merges) - len(places) + abs(known - len(places))
 
 
+def card_fields(text: str) -> dict[str, Any]:
+    """What a card says of the model: the fields that are meant of its front matter and table."""
+    _, front, body = text.split("---\n", 2)
+    rows = (line.strip("|").split("|") for line in body.splitlines() if line.startswith("| "))
+    said = {row[0].strip(): row[1].strip() for row in rows} | parse_yaml(front, CARD)
+    return {name: said[name] for name in CARD_FIELDS if name in said}
+
+
 def differences(found: Any, meant: Any, path: str = "") -> Iterator[str]:
     """The path of every field that is not as meant, a missing and an unknown one among them."""
     if type(found) is type(meant) and isinstance(meant, dict | list):
@@ -105,6 +125,8 @@ def _content(path: Path) -> Any:
     try:
         if path.suffix == ".json":
             return read_json(path)
+        if path.name == CARD:
+            return card_fields(path.read_text(encoding="utf-8"))
         return path.read_text(encoding="utf-8") if path.name in TOKENIZER_FILES else None
     except (UserError, OSError, ValueError):
         return {}

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gpt.common.files import json_object
-from gpt.config import GPTConfig
+from gpt.config import GPTConfig, count_parameters
 from gpt.hf.config import ALIASES, config_from_hf
 from gpt.hf.files import (
+    CARD,
     CONFIG,
     GENERATION_CONFIG,
     TOKENIZER,
@@ -27,6 +30,10 @@ from gpt.weights.tensor_files import WEIGHTS
 
 Files = Mapping[str, Any]  # by name: what a JSON file says, the text of a tokenizer's other files
 
+CARD_FIELDS = (  # of the front matter, then of the table of the model
+    *("library_name", "pipeline_tag", "parameters", "layers", "heads", "width", "context"),
+    *("vocabulary", "weights stored as"),
+)
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized")  # of a special token
 
 
@@ -42,14 +49,14 @@ class Meant:
     tokenizer: Tokenizer | None
 
 
-def meant_by(model: Path) -> Meant:
-    """The export that a model folder means. Raises UserError."""
+def meant_by(model: Path, dtype: torch.dtype = torch.float32) -> Meant:
+    """The export that a model folder means, its weights stored as `dtype`. Raises UserError."""
     config, said, own = load_gpt_config(model), _said_by(model), own_tokenizer(model)
-    files = own_files(config, own)
+    files = own_files(config, own, dtype)
     if said:
         ends = {} if own is None else meant_ends(own)
         del files[GENERATION_CONFIG]
-        files |= said | {CONFIG: config_as_said(said[CONFIG], config, model) | ends}
+        files |= said | {CONFIG: config_as_said(said[CONFIG], files[CONFIG], model) | ends}
         if GENERATION_CONFIG in said:
             files[GENERATION_CONFIG] = said[GENERATION_CONFIG] | ends
     return Meant(files, own)
@@ -64,13 +71,14 @@ def own_tokenizer(model: Path) -> Tokenizer | None:
     return None if imported else load_tokenizer(model)
 
 
-def own_files(config: GPTConfig, tokenizer: Tokenizer | None) -> dict[str, Any]:
+def own_files(config: GPTConfig, tokenizer: Tokenizer | None, dtype: torch.dtype) -> dict[str, Any]:
     """The files of a model that was made here, but for the tables of tokenizer.json."""
     ends = meant_ends(tokenizer)
     files: dict[str, Any] = {
-        CONFIG: meant_config(config) | ends,
+        CONFIG: meant_config(config, dtype) | ends,
         GENERATION_CONFIG: {"_from_model_config": True} | ends,
         WEIGHTS: None,
+        CARD: meant_card(config, dtype),
     }
     if tokenizer is not None:
         files[TOKENIZER] = meant_tokenizer(tokenizer)
@@ -90,22 +98,24 @@ def meant_ends(tokenizer: Tokenizer | None) -> dict[str, Any]:
     return {"bos_token_id": end, "eos_token_id": end}
 
 
-def config_as_said(said: dict[str, Any], config: GPTConfig, model: Path) -> dict[str, Any]:
-    """The config.json that was imported, but for what training changed and the weights' dtype."""
-    before = meant_config(config_from_hf(said, model / SOURCE_FILES))
-    now = meant_config(config)
-    changed = {name: value for name, value in now.items() if value != before[name]}
+def config_as_said(said: dict[str, Any], now: dict[str, Any], model: Path) -> dict[str, Any]:
+    """The config.json that was imported, but for what training changed and the weights' dtype.
+
+    `now` is that of a model of the same shape that was made here.
+    """
+    before = meant_config(config_from_hf(said, model / SOURCE_FILES), torch.float32)
+    changed = {name: now[name] for name, value in before.items() if value != now[name]}
     dropped = {"torch_dtype"} | {alias for alias, name in ALIASES.items() if name in changed}
     kept = {name: value for name, value in said.items() if name not in dropped}
     return kept | changed | {name: now[name] for name in ("architectures", "dtype")}
 
 
-def meant_config(config: GPTConfig) -> dict[str, Any]:
+def meant_config(config: GPTConfig, dtype: torch.dtype) -> dict[str, Any]:
     """The fields of config.json, but for those that the tokenizer decides."""
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
-        "dtype": "float32",
+        "dtype": "bfloat16" if dtype == torch.bfloat16 else "float32",
         "vocab_size": config.vocab_size,
         "n_positions": config.block_size,
         "n_embd": config.n_embd,
@@ -121,6 +131,17 @@ def meant_config(config: GPTConfig) -> dict[str, Any]:
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
     }
+
+
+def meant_card(config: GPTConfig, dtype: torch.dtype) -> dict[str, Any]:
+    """What the card must say of the model."""
+    said = (
+        *("transformers", "text-generation", f"{count_parameters(config):,}"),
+        *(f"{config.n_layer}", f"{config.n_head}", f"{config.n_embd}"),
+        *(f"{config.block_size:,} tokens", f"{config.vocab_size:,} ids"),
+        "bfloat16" if dtype == torch.bfloat16 else "float32",
+    )
+    return dict(zip(CARD_FIELDS, said, strict=True))
 
 
 def meant_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:

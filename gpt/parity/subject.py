@@ -32,8 +32,21 @@ class Subject:
         return model
 
 
-def load_subject(folder: Path) -> Subject:
-    """The model of a folder as a subject. Raises UserError."""
+def load_subject(folder: Path, stored: torch.dtype = torch.float32) -> Subject:
+    """The model of a folder as a subject, its numbers rounded to `stored`. Raises UserError."""
     model = load_model(folder)
     state = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    if stored == torch.bfloat16:
+        state = {name: to_bfloat16(tensor) for name, tensor in state.items()}
     return Subject(model.config, state)
+
+
+def to_bfloat16(tensor: Tensor) -> Tensor:
+    """float32 numbers rounded to the nearest of bfloat16, ties to even, still float32.
+
+    Spelled out on the bits, of which bfloat16 keeps the upper half: what writes an export uses
+    torch's conversion. Finite numbers only.
+    """
+    bits = tensor.contiguous().view(torch.int32)
+    half = 0x7FFF + ((bits >> 16) & 1)
+    return ((bits + half) & ~0xFFFF).view(torch.float32)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
+
 from gpt.parity.battery import tokenizer_checks
 from gpt.parity.check import (
     COMPUTATION,
@@ -36,7 +38,7 @@ from gpt.parity.params import VerifyParams
 from gpt.parity.reduced_model import reduced_model
 from gpt.parity.reference_distance import ReferenceDistance
 from gpt.parity.subject import Subject, load_subject
-from gpt.parity.whole_model import bfloat16, names, published, text_pipeline
+from gpt.parity.whole_model import bfloat16, names, published, stored_as, text_pipeline
 from gpt.weights.model_folder import load_tokenizer
 
 
@@ -51,6 +53,7 @@ class Verification:
     skipped: list[Skipped] = field(default_factory=list)
     distance: ReferenceDistance | None = None
     outcomes: list[Outcome] = field(default_factory=list)  # one for each mutant
+    stored: torch.dtype | None = None  # that an export's tensors must have
 
     @property
     def passed(self) -> bool:
@@ -72,21 +75,27 @@ class Verification:
 
 
 def verify(
-    folder: Path, reference: Path, params: VerifyParams, show: Callable[[Finding], None]
+    folder: Path,
+    reference: Path,
+    params: VerifyParams,
+    show: Callable[[Finding], None],
+    stored: torch.dtype | None = None,
 ) -> Verification:
     """All checks of the model in `folder`, then its mutants. Raises UserError.
 
     `show` is given every check, made or skipped, as soon as it is done. A model that fails is
-    not reduced and gets no mutants.
+    not reduced and gets no mutants. Where `stored` is the dtype of the tensors in the reference,
+    an export, the model's numbers are rounded to it first; no limit changes.
     """
-    subject, oracle = load_subject(folder), TransformersOracle(reference)
+    subject = load_subject(folder, stored or torch.float32)
+    oracle = TransformersOracle(reference)
     full = min(subject.config.block_size, LONGEST_TEXT)
     lengths = (1, max(2, full // 8), full)
     sizes = InputSizes(
         lengths, params.batch_size, params.greedy_prompts, new_tokens=params.greedy_tokens
     )
     inputs = sizes.draw(subject.config, params.seed)
-    found = Verification(subject, oracle, inputs)
+    found = Verification(subject, oracle, inputs, stored=stored)
     for finding in all_checks(found, folder):
         found.add(finding)
         show(finding)
@@ -99,7 +108,7 @@ def verify(
             if found.sound:
                 found.outcomes = list(try_mutants(*pair))
                 found.outcomes += try_file_mutants(
-                    export_files(folder, reference), meant_by(folder)
+                    export_files(folder, reference), meant_by(folder, stored or torch.float32)
                 )
     return found
 
@@ -142,19 +151,21 @@ def all_numbers(found: Verification, expected: Expected, folder: Path) -> Iterat
     yield from behaviour(subject, expected)
     yield from published(subject, folder)
     yield from round_trip(subject, oracle)
-    beside = list(files(folder, oracle.folder))
+    if found.stored is not None:
+        yield stored_as(oracle, found.stored)
+    beside = list(files(folder, oracle.folder, found.stored or torch.float32))
     yield from beside
     if first_failure(beside) is None:
         yield from text_pipeline(subject, folder, oracle, inputs.new_tokens)
     oracle.release()
 
 
-def files(folder: Path, reference: Path) -> Iterator[Finding]:
+def files(folder: Path, reference: Path, stored: torch.dtype = torch.float32) -> Iterator[Finding]:
     """Link 6: the files beside the weights, field by field, and then the tokenizer they make.
 
     transformers gets no files that are not as meant: some make its tokenizers abort the process.
     """
-    meant = meant_by(folder)
+    meant = meant_by(folder, stored)
     checks = list(file_checks(export_files(folder, reference), meant))
     yield from checks
     if first_failure(checks) is not None:

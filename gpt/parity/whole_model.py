@@ -37,6 +37,7 @@ from gpt.parity.oracles import (
 from gpt.parity.subject import Subject
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_provenance, load_tokenizer
+from gpt.weights.tensor_files import DTYPES
 
 NO_DIVERGENCE = 1e-12  # nats: that of equal logits
 SAMPLE, FEW = 64, 4  # positions that tell, and likeliest tokens among them that chance may turn
@@ -58,6 +59,14 @@ def names(oracle: TransformersOracle) -> Iterator[Check]:
     yield Check(STRUCTURE, "names without a counterpart", counts["unmapped"], 0)
     tied = oracle.config.tie_word_embeddings
     yield Check(STRUCTURE, "transformers' head not tied alike", int(tied != counts["tied"]), 0)
+
+
+def stored_as(oracle: TransformersOracle, dtype: torch.dtype) -> Check:
+    """Link 5 of an export: the dtype of the tensors in its files."""
+    stored = oracle.checkpoint.stored.values()
+    wrong = sum(entry.dtype != DTYPES[dtype] for entry in stored)
+    name = f"exported tensors not stored as {DTYPES[dtype]}"
+    return Check(ROUND_TRIP, name, wrong, 0)
 
 
 def bfloat16(subject: Subject, oracle: TransformersOracle, ids: Tensor) -> Iterator[Finding]:

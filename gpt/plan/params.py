@@ -9,7 +9,7 @@ from gpt.common.params import parse_section, read_yaml
 from gpt.data.download_params import DownloadParams
 from gpt.data.tokenize_params import TokenizeParams
 from gpt.eval.params import EvalParams
-from gpt.hf.params import ImportParams
+from gpt.hf.params import ExportParams, ImportParams
 from gpt.parity.params import VerifyParams
 from gpt.train.params import TrainingParams
 
@@ -20,6 +20,7 @@ class Params(TrainingParams):
     download: DownloadParams
     tokenize: TokenizeParams
     eval: EvalParams
+    export_hf: ExportParams
     import_hf: ImportParams
     verify_logits: VerifyParams
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from gpt.common.errors import SCRUB, UserError
 
 WEIGHTS = "model.safetensors"
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}  # that are written
 Shape = tuple[int, ...]
 
 
@@ -69,8 +70,9 @@ def write_tensors(
     shapes: Mapping[str, Shape],
     tensors: Iterable[tuple[str, Tensor]],
     metadata: Mapping[str, str],
+    dtype: torch.dtype = torch.float32,
 ) -> str:
-    """Write float32 `tensors`, in the order of `shapes`, as a .safetensors file, one at a time.
+    """Write `tensors` of `dtype`, in the order of `shapes`, as a .safetensors file, one at a time.
 
     The file appears at once under its name: fill a folder that is not yet in its place. Returns
     the file's SHA-256 in hexadecimal. Raises ValueError if name, shape or dtype is not the
@@ -78,17 +80,19 @@ def write_tensors(
     """
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        header = _header(shapes, metadata)
+        header = _header(shapes, metadata, dtype)
         digest.update(header)
         file.write(header)
         announced = iter(shapes.items())
         for name, tensor in tensors:
             if (name, tuple(tensor.shape)) != (expected := next(announced, None)):
                 raise ValueError(f"{name} {tuple(tensor.shape)} came instead of {expected}")
-            if tensor.dtype != torch.float32:
-                raise ValueError(f"{name} is {tensor.dtype}, not float32")
+            if tensor.dtype != dtype:
+                raise ValueError(f"{name} is {tensor.dtype}, not {dtype}")
             check_finite(name, tensor, path)
-            data = tensor.detach().cpu().contiguous().numpy().data.cast("B")
+            plain = tensor.detach().cpu().contiguous()
+            words = plain.view(torch.int16) if dtype == torch.bfloat16 else plain  # NumPy has none
+            data = words.numpy().data.cast("B")
             digest.update(data)
             file.write(data)
         if (left := next(announced, None)) is not None:
@@ -111,13 +115,14 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"damaged or not a safetensors file, {path}, {todo} ({reason})")
 
 
-def _header(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> bytes:
+def _header(shapes: Mapping[str, Shape], metadata: Mapping[str, str], dtype: torch.dtype) -> bytes:
     """Length and JSON of the header (https://github.com/huggingface/safetensors, Format)."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, shape in shapes.items():
-        start, end = end, end + 4 * torch.Size(shape).numel()
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+        start, end = end, end + dtype.itemsize * torch.Size(shape).numel()
+        offsets = [start, end]
+        header[name] = {"dtype": DTYPES[dtype], "shape": list(shape), "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text

@@ -13,7 +13,9 @@ import transformers
 
 from gpt.common.errors import UserError
 from gpt.generate import Continuation, Sampler
+from gpt.hf.card import Origins
 from gpt.hf.convert import export_settings, import_model
+from gpt.hf.files import CARD
 from gpt.hf.tokenizer import write_hf_tokenizer
 from gpt.hf.tokenizer_reader import from_hf
 from gpt.parity import exported as proof
@@ -33,7 +35,7 @@ from gpt.weights.model_folder import load_model, load_tokenizer, model_from_stat
 from gpt.weights.source_files import load_source_files
 from stages import verify_logits
 from stages.export_hf import export
-from tests.support.exports import exported, tale_tokenizer
+from tests.support.exports import PLAIN, exported, tale_tokenizer
 from tests.support.hf_models import edit_json
 from tests.support.imports import ROOT
 from tests.support.models import PROVENANCE
@@ -53,12 +55,24 @@ def byte_pairs(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def damaged(mutant: FileMutant, whole: Path, folder: Path) -> Path:
-    """A copy of an export's small files with the mutant's damage."""
-    files = mutant.of(read_files(whole))
-    folder.mkdir()
-    for name, value in files.items():
-        (folder / name).write_text(json.dumps(value))
+    """A copy of an export with the mutant's damage."""
+    before = read_files(whole)
+    files = mutant.of(before)
+    shutil.copytree(whole, folder)
+    for name in before.keys() | files.keys():
+        if name not in files:
+            (folder / name).unlink()
+        elif name not in before or files[name] != before[name]:
+            write = card_saying if name == CARD else json.dumps
+            (folder / name).write_text(write(files[name]))
     return folder
+
+
+def card_saying(said: dict[str, Any]) -> str:
+    """A card that says this."""
+    front = {name: said.get(name) for name in ("library_name", "pipeline_tag")}
+    rows = [f"| {name} | {value} |" for name, value in said.items() if name not in front]
+    return "---\n".join(("", json.dumps(front) + "\n", "\n".join(rows)))
 
 
 def possible(whole: Path) -> Iterator[FileMutant]:
@@ -168,7 +182,6 @@ def test_the_stage_names_what_is_damaged(
     model, whole = byte_pairs
     mutant = FileMutant("config.json", "eos_token_id", 0)
     folder = damaged(mutant, whole, tmp_path / "damaged")
-    shutil.copyfile(whole / "model.safetensors", folder / "model.safetensors")
     out = [f"--metrics={tmp_path / 'metrics.json'}", f"--plots={tmp_path / 'plots'}"]
     params = f"--params={ROOT / 'params.yaml'}"
     with pytest.raises(UserError, match=r"'fields of config.json not as meant' failed"):
@@ -222,7 +235,7 @@ def test_a_word_that_no_merge_reaches_is_in_the_battery(tmp_path: Path) -> None:
 def test_a_model_without_a_vocabulary_has_an_export_to_check(tmp_path: Path) -> None:
     model, whole = exported(tmp_path, None)
     *checks, skipped = verify.files(model, whole)
-    assert len(checks) == 3
+    assert len(checks) == 4
     assert first_failure(checks) is None
     assert skipped == Skipped(
         FILES, "texts through transformers' tokenizer", "the model has no tokenizer"
@@ -283,7 +296,7 @@ def test_the_export_of_a_model_trained_further_says_what_changed(tmp_path: Path)
     shorter = model_from_state(config, state, "fused", torch.float32)
     tokenizer, said = load_tokenizer(imported), load_source_files(imported)
     save_model(tuned, shorter, {"versions": {}}, tokenizer, said)
-    export(tuned, out)
+    export(tuned, out, PLAIN, Origins())
     assert first_failure(verify.files(tuned, out)) is None
     values = json.loads((out / "config.json").read_text())
     assert (values["n_positions"], values["attn_pdrop"], values["pad_token_id"]) == (16, 0.1, 3)

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from gpt.common.errors import UserError
 from gpt.common.files import write_checked_json
 from gpt.generate import Continuation
-from gpt.hf.convert import export_model, import_model
+from gpt.hf.card import Origins
+from gpt.hf.convert import import_model
 from gpt.hf.tokenizer import write_hf_tokenizer
 from gpt.model import GPT
 from gpt.parity.check import FILES, LINKS, Check
@@ -27,6 +28,8 @@ from gpt.parity.whole_model import published, text_pipeline
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import load_model, save_model
 from stages import verify_logits
+from stages.export_hf import export
+from tests.support.exports import PLAIN
 from tests.support.imports import ROOT
 from tests.support.models import CONFIG, PROVENANCE, seeded
 from tests.support.parity import verification_of
@@ -183,9 +186,7 @@ def test_a_trained_model_exported_passes_with_its_tokenizer(
             parameter.normal_(0, 0.3, generator=generator)
     save_model(tmp_path / "trained", model, {"versions": {}}, tokenizer)
     exported = tmp_path / "exported"
-    exported.mkdir()
-    export_model(tmp_path / "trained", exported)
-    write_hf_tokenizer(tokenizer, exported, config.block_size)
+    export(tmp_path / "trained", exported, PLAIN, Origins())
     values = run_stage(tmp_path, tmp_path / "trained", exported)
     assert values["passed"] is True
     assert values["pretrained"] is True

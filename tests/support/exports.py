@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from gpt.config import GPTConfig
+from gpt.hf.card import Origins
+from gpt.hf.params import ExportParams
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import save_model
 from stages.export_hf import export
 from tests.support.hf_models import TALE
 from tests.support.hf_models import tale_tokenizer as byte_pairs
 from tests.support.random_models import random_model
+
+PLAIN = ExportParams(dtype="float32", max_shard_size=None)
 
 
 def tale_tokenizer(kind: str) -> Tokenizer:
@@ -18,11 +22,16 @@ def tale_tokenizer(kind: str) -> Tokenizer:
     return byte_pairs()
 
 
-def exported(folder: Path, tokenizer: Tokenizer | None, block_size: int = 24) -> tuple[Path, Path]:
+def exported(
+    folder: Path,
+    tokenizer: Tokenizer | None,
+    block_size: int = 24,
+    params: ExportParams = PLAIN,
+) -> tuple[Path, Path]:
     """A model folder as `train` writes it, with random weights, and its export."""
     vocab_size = 61 if tokenizer is None else tokenizer.vocab_size
     shape = GPTConfig(vocab_size, block_size=block_size, n_layer=2, n_head=2, n_embd=16)
     model, out = folder / "trained", folder / "exported"
     save_model(model, random_model(shape), {"versions": {}}, tokenizer)
-    export(model, out)
+    export(model, out, params, Origins())
     return model, out

@@ -3,6 +3,8 @@
 import gc
 from pathlib import Path
 
+import torch
+
 from gpt.parity.expected import Expected
 from gpt.parity.inputs import InputSizes
 from gpt.parity.oracles import TransformersOracle
@@ -13,17 +15,19 @@ from gpt.parity.verify import Verification, all_checks, verify
 from tests.support.models import Edit, seeded
 
 
-def verification_of(model: Path, source: Path) -> Verification:
+def verification_of(model: Path, source: Path, stored: torch.dtype | None = None) -> Verification:
     """All checks and mutants of a model folder, on short inputs."""
     params = VerifyParams(seed=1, batch_size=2, greedy_prompts=2, greedy_tokens=4)
-    return verify(model, source, params, lambda check: None)
+    return verify(model, source, params, lambda check: None, stored)
 
 
-def findings_of(model: Path, source: Path) -> Verification:
+def findings_of(model: Path, source: Path, stored: torch.dtype | None = None) -> Verification:
     """All checks of a model folder, on short inputs, and no mutants."""
-    subject, oracle = load_subject(model), TransformersOracle(source)
+    subject = load_subject(model, stored or torch.float32)
+    oracle = TransformersOracle(source)
     sizes = InputSizes((1, 2, subject.config.block_size), batch_size=2, prompts=2, new_tokens=4)
-    found = Verification(subject, oracle, sizes.draw(subject.config, seed=1))
+    inputs = sizes.draw(subject.config, seed=1)
+    found = Verification(subject, oracle, inputs, stored=stored)
     gc.freeze()  # collecting after each precision is quick then
     for finding in all_checks(found, model):
         found.add(finding)

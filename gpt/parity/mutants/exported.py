@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
-from gpt.hf.files import CONFIG, GENERATION_CONFIG, MERGES, TOKENIZER, TOKENIZER_CONFIG, VOCAB
+from gpt.hf.files import CARD, CONFIG, GENERATION_CONFIG, MERGES, TOKENIZER, TOKENIZER_CONFIG, VOCAB
 from gpt.parity.check import first_failure
 from gpt.parity.exported import file_checks
-from gpt.parity.meant_files import Files, Meant
+from gpt.parity.meant_files import CARD_FIELDS, Files, Meant
 from gpt.parity.mutants.edits import EquivalentMutant
 from gpt.parity.mutation_testing import Outcome
 from gpt.tokenizer.tokenizer import END_OF_TEXT
@@ -98,7 +98,7 @@ PADDING = {
     "pad_token": "!",
 }
 
-# Every field of the four files that transformers obeys, and some that it would obey.
+# Every field of the four files that transformers obeys, and some that it would obey; the card.
 TABLE: tuple[tuple[str, str, Any], ...] = (
     (CONFIG, "bos_token_id", 0),
     (CONFIG, "eos_token_id", 0),
@@ -106,6 +106,7 @@ TABLE: tuple[tuple[str, str, Any], ...] = (
     (CONFIG, "pad_token_id", 0),
     (CONFIG, "dtype", "float16"),
     (CONFIG, "dtype", "bfloat16"),
+    (CONFIG, "dtype", "float32"),
     (CONFIG, "resid_pdrop", 0.9),
     (CONFIG, "embd_pdrop", 0.9),
     (CONFIG, "attn_pdrop", 0.9),
@@ -179,6 +180,8 @@ TABLE: tuple[tuple[str, str, Any], ...] = (
     (TOKENIZER, "added_tokens.0.normalized", flipped),
     (TOKENIZER, "truncation", TRUNCATION),
     (TOKENIZER, "padding", PADDING),
+    (CARD, "", ABSENT),
+    *((CARD, name, "gpt") for name in CARD_FIELDS),
     (VOCAB, "", ABSENT),  # the older form of an imported tokenizer
     (VOCAB, "", with_two_ids_swapped),
     (MERGES, "", ABSENT),
