@@ -10,6 +10,7 @@ from ruamel.yaml.error import YAMLError
 from gpt.common.errors import UserError
 from gpt.common.mappings import flat
 from gpt.common.params import parse_yaml, read_yaml
+from gpt.common.text import choice
 from gpt.plan.params import Params, parse_params
 from gpt.plan.yaml_text import with_values
 
@@ -18,7 +19,7 @@ def preset_file(folder: Path, name: str) -> Path:
     """The preset's file. Raises UserError with the names that there are."""
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in names:
-        raise UserError(f"no preset {name!r}, {folder}, choose one: {', '.join(names)}")
+        raise UserError(f"no preset {name!r}, {folder}, {choice(name, names)}")
     return folder / f"{name}.yaml"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from gpt.common.errors import UserError
 from gpt.common.files import read_json
+from gpt.common.text import choice
 from gpt.config import GPTConfig
 from gpt.plan.estimates import training_flops
 from gpt.runtime import choose_device, machine
@@ -49,7 +50,7 @@ def machine_named(name: str) -> Machine:
     """The machine of that name. Raises UserError with the names that there are."""
     known = {each.name: each for each in MACHINES}
     if name not in known:
-        raise UserError(f"no machine {name!r}, --machine, choose one: {', '.join(known)}")
+        raise UserError(f"no machine {name!r}, --machine, {choice(name, known)}")
     return known[name]
 
 

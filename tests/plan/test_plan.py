@@ -122,6 +122,10 @@ def test_a_probe_measures_speed_and_memory(planned: PlanCommand) -> None:
         (("--price", "0"), "^'0' is not a number above 0, --price, "),
         (("--price", "inf"), "^'inf' is not a number above 0, --price, "),
         (("--tokens-per-second", "fast"), "^'fast' is not a number above 0, --tokens-per-second"),
+        (
+            ("--machine", "a10"),
+            r"^no machine 'a10', --machine, did you mean a100\? choose one: ",
+        ),
         (("--machine", "abacus"), "^no machine 'abacus', --machine, choose one: a100"),
         (("--set", "steps=1"), r"^--set 'steps=1' is not SECTION\.KEY=VALUE"),
         (("--set", "train.steps=["), r"^'\[' is not a value, --set train\.steps"),

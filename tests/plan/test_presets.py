@@ -159,6 +159,8 @@ def test_the_bigram_reads_the_text_of_the_defaults(params: Path) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"no preset 'shakespear', .*: bigram, finetune-"):
         preset_file(ROOT / "presets", "shakespear")
+    with pytest.raises(UserError, match=r"'story', .*, did you mean stories\? choose one: bigram"):
+        preset_file(ROOT / "presets", "story")
 
 
 def test_a_bad_preset_changes_nothing(params: Path, tmp_path: Path) -> None:
