@@ -27,10 +27,9 @@ from gpt.common.files import sha256_values
 from gpt.report.project import WORKSPACE, experiments, open_project
 from gpt.report.run_tables import SEED, seeds_table
 from gpt.report.runs import SECTIONS, Run, is_seed, other_seeds
+from tools.stage_exit import STOPS, ending_signal
 
 CHECKPOINTS = "checkpoints"
-# Exit codes of a stage that was interrupted, as DVC's message ends.
-STOPPED = {str(code) for it in (signal.SIGINT, signal.SIGTERM) for code in (-it, 128 + it)}
 GO_ON = "run it again: what is done stays, and training goes on from its checkpoint"
 
 Found = dict[int, Run]
@@ -137,7 +136,7 @@ def run_seed(repo: Repo, here: Run, seed: int, again: bool) -> Run | None:
         cause = error.__cause__
         if not isinstance(cause, StageCmdFailedError):
             raise UserError(f"{cause or error}, experiment {name}, see dvc exp run") from None
-        if str(cause).rpartition(" ")[2] in STOPPED:
+        if ending_signal(cause) in STOPS:
             raise Interrupted(signal.SIGINT, f"seed {seed} was interrupted, {GO_ON}") from None
         return None
     return Run(repo, name, next(iter(made)))
