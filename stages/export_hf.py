@@ -8,8 +8,6 @@ from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.screen import stage
 from gpt.config import GPTConfig, count_parameters
-from gpt.hf.convert import export_model, export_tokenizer, write_unsupported
-from gpt.weights.model_folder import load_config
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def export_or_say_why_not(args: argparse.Namespace) -> str:
     """Do all of it and return what was exported in a sentence."""
+    from gpt.hf.convert import write_unsupported  # torch takes seconds to import
+    from gpt.weights.model_folder import load_config
+
     config = load_config(args.model)
     size, has_tokenizer = 0, False
     if isinstance(config, GPTConfig):
@@ -35,6 +36,8 @@ def export_or_say_why_not(args: argparse.Namespace) -> str:
 
 def export(model: Path, folder: Path) -> tuple[int, bool]:
     """Write the GPT in `model` to `folder`; the bytes written, and whether a tokenizer is there."""
+    from gpt.hf.convert import export_model, export_tokenizer
+
     with new_folder(folder) as out:
         config = export_model(model, out)
         has_tokenizer = export_tokenizer(model, out, config.block_size)

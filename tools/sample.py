@@ -6,19 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-import torch
-
 from gpt.common.errors import UserError, run_stage
 from gpt.config import Device
-from gpt.generate import Sampler, generate
-from gpt.runtime import choose_device
-from gpt.tokenizer.tokenizer import Tokenizer
-from gpt.weights.model_folder import load_language_model
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the prompt and what follows it, token by token as it comes. Raises UserError."""
-    args = parse_args(arguments)
+    speak(parse_args(arguments))
+
+
+def speak(args: argparse.Namespace) -> None:
+    """Do all of it."""
+    import torch  # here, since it takes seconds
+
+    from gpt.generate import Sampler, generate
+    from gpt.runtime import choose_device
+    from gpt.tokenizer.tokenizer import Tokenizer
+    from gpt.weights.model_folder import load_language_model
+
     device = choose_device(args.device, "--device")
     model = load_language_model(args.model).to(device)
     tokenizer = Tokenizer.load(args.model / "vocabulary.json")
