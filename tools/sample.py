@@ -3,16 +3,31 @@
 import argparse
 import codecs
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
+import psutil
+
 from gpt.common.errors import UserError, run_stage
+from gpt.common.screen import note
 from gpt.config import Device
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the prompt and what follows it, token by token as it comes. Raises UserError."""
-    speak(parse_args(arguments))
+    args = parse_args(arguments)
+    args.prompt = as_typed(args.prompt)
+    speak(args)
+
+
+def as_typed(prompt: str) -> str:
+    """The prompt with the spaces that it begins with, which make takes from `PROMPT=…`."""
+    words: list[str] = []
+    with suppress(psutil.Error):
+        words = [word for process in psutil.Process().parents() for word in process.cmdline()]
+    typed = [word.removeprefix("PROMPT=") for word in words if word.startswith("PROMPT=")]
+    return next((text for text in typed if text.lstrip() == prompt), prompt)
 
 
 def speak(args: argparse.Namespace) -> None:
@@ -33,6 +48,7 @@ def speak(args: argparse.Namespace) -> None:
         raise UserError(f"{error}, the command line, change one of them") from None
     generator = torch.Generator(device=device).manual_seed(args.seed)
     prompt = tokenizer.encode_prompt(args.prompt)
+    more = ""
     for number in range(args.samples):
         if number:
             print("\n---")
@@ -43,7 +59,11 @@ def speak(args: argparse.Namespace) -> None:
             if int(token) == tokenizer.end_of_text:
                 break
             print(decoder.decode(tokenizer.token_bytes(int(token))), end="", flush=True)
-        print(decoder.decode(b"", final=True))
+        else:
+            more = f"the text goes on behind {args.tokens} tokens, --tokens shows more of it"
+        print(decoder.decode(b"", final=True), flush=True)
+    if more:
+        note(more)
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
