@@ -11,7 +11,7 @@ class ImportParams(Section):
     """Source and identity of the Hugging Face GPT-2 to import."""
 
     source: Literal["seeded", "local", "hub"]
-    model: str  # 'seeded' and 'hub': one of the four sizes; 'hub': also OWNER/NAME
+    model: str  # one of the four sizes; 'seeded': also tiny; 'hub': also OWNER/NAME
     revision: str | None  # of 'hub'; None: the pinned one of the four sizes
     path: str | None  # of 'local'
     seed: Seed  # of 'seeded'

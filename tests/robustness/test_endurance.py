@@ -55,8 +55,5 @@ def test_a_run_of_a_few_steps_is_too_short_to_tell(
     with pytest.raises(SystemExit) as ended:
         main(["--steps", "100", "--out", str(tmp_path / "endurance.tsv")])
     assert ended.value.code == 0
-    assert (
-        capsys.readouterr()
-        .out.splitlines()[-1]
-        .startswith("100 steps, too short to tell: 1 samples, 20 are needed; ")
-    )
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("100 steps, too short to tell, that takes 2,000; ")
