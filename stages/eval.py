@@ -3,33 +3,36 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json, write_text
 from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
-from gpt.data.dataset import open_dataset
-from gpt.data.metadata import METADATA, Metadata
-from gpt.eval.baselines import baseline_losses, check_floor, loss_sentence
 from gpt.eval.params import EvalParams
-from gpt.eval.samples import prompts_page, sample_metrics
-from gpt.eval.scores import floor_loss, loss_metrics, model_losses, score, untrained_model
-from gpt.eval.tables import write_tables
-from gpt.runtime import ExecutionParams, choose_device, set_determinism
-from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
-from gpt.weights.model_folder import load_language_model, load_provenance
+
+if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
+    from gpt.tokenizer.tokenizer import Tokenizer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read model and tokens, and write metrics, tables and samples. Raises UserError."""
     args = parse_args(arguments)
     with stage("eval") as line:
-        line.done = evaluate(args, line)
+        line.done = evaluate(args, load_section(args.params, "eval", EvalParams), line)
 
 
-def evaluate(args: argparse.Namespace, line: Line) -> str:
+def evaluate(args: argparse.Namespace, params: EvalParams, line: Line) -> str:
     """Do all of it and return the loss in a sentence."""
-    params = load_section(args.params, "eval", EvalParams)
+    from gpt.data.dataset import open_dataset
+    from gpt.data.metadata import METADATA, Metadata
+    from gpt.eval.baselines import baseline_losses, check_floor, loss_sentence
+    from gpt.eval.samples import prompts_page, sample_metrics
+    from gpt.eval.scores import floor_loss, loss_metrics, model_losses, score, untrained_model
+    from gpt.eval.tables import write_tables
+    from gpt.runtime import ExecutionParams, choose_device, set_determinism
+    from gpt.weights.model_folder import load_language_model, load_provenance
+
     execution = load_section(args.params, "train", ExecutionParams)
     set_determinism(execution.deterministic)
     device = choose_device(execution.device)
@@ -66,8 +69,10 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def check_vocabulary(tokenizer: Tokenizer, tokens: Path, model: Path) -> None:
+def check_vocabulary(tokenizer: "Tokenizer", tokens: Path, model: Path) -> None:
     """Raise UserError if the model in a folder was trained on other ids than the tokens'."""
+    from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
+
     if tokenizer.sha256 != Tokenizer.load(model / VOCABULARY).sha256:
         raise UserError(f"{model} has another vocabulary than {tokens}, train it on these")
 

@@ -3,16 +3,17 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.common.screen import stage
 from gpt.config import GPTConfig, count_parameters
-from gpt.hf.card import Origins, read_origins, write_card
-from gpt.hf.convert import export_model, export_tokenizer, write_unsupported
 from gpt.hf.params import ExportParams
-from gpt.weights.model_folder import load_config
+
+if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
+    from gpt.hf.card import Origins
 
 RECORDS = {
     "text": "provenance.json of the text",
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def export_or_say_why_not(args: argparse.Namespace) -> str:
     """Do all of it and return what was exported in a sentence."""
+    from gpt.hf.card import read_origins
+    from gpt.hf.convert import write_unsupported
+    from gpt.weights.model_folder import load_config
+
     params = load_section(args.params, "export_hf", ExportParams)
     config = load_config(args.model)
     size, has_tokenizer = 0, False
@@ -47,12 +52,17 @@ def export_or_say_why_not(args: argparse.Namespace) -> str:
     return said
 
 
-def export(model: Path, folder: Path, params: ExportParams, origins: Origins) -> tuple[int, bool]:
+def export(model: Path, folder: Path, params: ExportParams, origins: "Origins") -> tuple[int, bool]:
     """Write the GPT in `model` to `folder`; the bytes written, and whether a tokenizer is there."""
+    from gpt.hf.card import write_card
+    from gpt.hf.convert import export_model, export_tokenizer
+    from gpt.runtime import torch_dtype
+
+    dtype = torch_dtype(params.dtype)
     with new_folder(folder) as out:
-        config = export_model(model, out, params.torch_dtype, params.max_shard_size)
+        config = export_model(model, out, dtype, params.max_shard_size)
         has_tokenizer = export_tokenizer(model, out, config.block_size)
-        write_card(model, out, params.torch_dtype, origins)
+        write_card(model, out, dtype, origins)
         return sum(path.stat().st_size for path in out.iterdir()), has_tokenizer
 
 

@@ -9,23 +9,24 @@ from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
 from gpt.config import count_parameters
-from gpt.hf.convert import import_model
-from gpt.hf.fetch import errors_name_source, fetch
 from gpt.hf.params import ImportParams
-from gpt.hf.tokenizer_reader import from_hf
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fetch the source's files as they are, and write our form of them beside."""
     args = parse_args(arguments)
     with stage("import_hf") as line:
-        line.done = fetch_and_import(args, line)
+        params = load_section(args.params, "import_hf", ImportParams)
+        line.show(f"{params.model}, {params.source}")
+        line.done = fetch_and_import(args, params, line)
 
 
-def fetch_and_import(args: argparse.Namespace, line: Line) -> str:
+def fetch_and_import(args: argparse.Namespace, params: ImportParams, line: Line) -> str:
     """Do all of it and return what was imported in a sentence."""
-    params = load_section(args.params, "import_hf", ImportParams)
-    line.show(f"{params.model}, {params.source}")
+    from gpt.hf.convert import import_model  # torch takes seconds to import
+    from gpt.hf.fetch import errors_name_source, fetch
+    from gpt.hf.tokenizer_reader import from_hf
+
     with new_folder(args.out) as out:
         source = out / "source"
         source.mkdir()

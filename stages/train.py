@@ -3,44 +3,36 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gpt.common.errors import run_stage
 from gpt.common.files import only_here, write_json
 from gpt.common.params import load_sections
 from gpt.common.screen import stage
-from gpt.data.dataset import open_dataset
-from gpt.runtime import (
-    choose_device,
-    circumstances,
-    machine,
-    set_determinism,
-    versions,
-)
-from gpt.train.history import LiveCurves, write_curves, write_samples
-from gpt.train.identity import run_identity
-from gpt.train.initial import initial_model, origin
-from gpt.train.metrics import speed_metrics, train_metrics
 from gpt.train.params import TrainingParams
-from gpt.train.resume import Checkpoints
-from gpt.train.trainer import Trainer
-from gpt.weights.model_folder import save_model
-from gpt.weights.source_files import load_source_files
+
+if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
+    from gpt.train.trainer import Trainer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stage, if no other run has these checkpoints. Raises UserError."""
     args = parse_args(arguments)
     with only_here(args.checkpoints), stage("train") as line:
-        line.done = train(args)
+        line.done = train(args, load_sections(args.params, TrainingParams))
 
 
-def train(args: argparse.Namespace) -> str:
-    """Read params and tokens, train, and write the model, its curves, samples and metrics.
+def train(args: argparse.Namespace, params: TrainingParams) -> str:
+    """Read the tokens, train, and return what came out in a sentence."""
+    from gpt.data.dataset import open_dataset
+    from gpt.runtime import choose_device, circumstances, machine, set_determinism, versions
+    from gpt.train.history import LiveCurves
+    from gpt.train.identity import run_identity
+    from gpt.train.initial import initial_model, origin
+    from gpt.train.resume import Checkpoints
+    from gpt.train.trainer import Trainer
 
-    Returns what came out, in a sentence.
-    """
     around = circumstances()
-    params = load_sections(args.params, TrainingParams)
     set_determinism(params.train.deterministic)
     data = open_dataset(args.tokens)
     data.check_length(params.model.block_size, args.tokens)
@@ -56,13 +48,23 @@ def train(args: argparse.Namespace) -> str:
     checkpoints = Checkpoints(args.checkpoints, identity, params.train)
     trainer = Trainer(model.to(device), params.train, data, checkpoints, LiveCurves(args.plots))
     trainer.run()
-    provenance |= checkpoints.provenance()
+    write_json(args.circumstances, around)
+    return write_results(args, trainer, provenance | checkpoints.provenance())
+
+
+def write_results(args: argparse.Namespace, trainer: "Trainer", provenance: dict[str, Any]) -> str:
+    """Write what the training made, and return its figures in a sentence."""
+    from gpt.train.history import write_curves, write_samples
+    from gpt.train.metrics import speed_metrics, train_metrics
+    from gpt.weights.model_folder import save_model
+    from gpt.weights.source_files import load_source_files
+
     write_curves(args.plots, trainer.history)
     trainer.history.diagnostics.write(args.diagnostics)
     write_samples(args.samples, trainer.history)
-    save_model(args.out, model, provenance, data.tokenizer, load_source_files(args.init))
+    source_files, tokenizer = load_source_files(args.init), trainer.data.tokenizer
+    save_model(args.out, trainer.model, provenance, tokenizer, source_files)
     write_json(args.speed_metrics, speed_metrics(trainer))
-    write_json(args.circumstances, around)
     write_json(args.provenance, provenance)
     metrics = train_metrics(trainer)
     write_json(args.metrics, metrics)

@@ -4,47 +4,43 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
 from gpt.config import GPTConfig
-from gpt.hf.convert import write_unsupported
 from gpt.hf.params import ExportParams
-from gpt.parity.check import Finding, Skipped
 from gpt.parity.params import VerifyParams
-from gpt.parity.results import (
-    check_line,
-    distance_lines,
-    failures,
-    metrics,
-    mutant_line,
-    summary_line,
-    write_tables,
-)
-from gpt.parity.verify import verify
-from gpt.weights.model_folder import load_config, load_provenance
+
+if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
+    from gpt.parity.check import Finding
+    from gpt.parity.verify import Verification
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all checks and try all mutants; write the results even if something fails."""
     args = parse_args(arguments)
     with stage(args.metrics.stem) as line:
-        line.done = prove(args, line)
+        line.done = prove(args, load_section(args.params, "verify_logits", VerifyParams), line)
 
 
-def prove(args: argparse.Namespace, line: Line) -> str:
+def prove(args: argparse.Namespace, params: VerifyParams, line: Line) -> str:
     """Do all of it and return the verdict by link. Raises UserError where anything failed."""
+    from gpt.parity.results import distance_lines, metrics, mutant_line, summary_line, write_tables
+    from gpt.parity.verify import verify
+    from gpt.runtime import torch_dtype
+    from gpt.weights.model_folder import load_config, load_provenance
+
     kind = load_config(args.model).kind
     if kind != GPTConfig.kind:
         return write_nothing(args, kind)
-    params = load_section(args.params, "verify_logits", VerifyParams)
     # What no importer marked as random weights was trained.
     pretrained = load_provenance(args.model).get("pretrained", True)
     stored = None
     if args.exported:
-        stored = load_section(args.params, "export_hf", ExportParams).torch_dtype
+        stored = torch_dtype(load_section(args.params, "export_hf", ExportParams).dtype)
     tell = partial(show, line, args.list)
     found = verify(args.model, args.reference, params, tell, stored)
     if args.list:
@@ -53,17 +49,27 @@ def prove(args: argparse.Namespace, line: Line) -> str:
     with new_folder(args.plots) as plots:
         write_tables(plots, found)
     write_json(args.metrics, metrics(found, pretrained))
+    check_passed(args, found)
+    return summary_line(found)
+
+
+def check_passed(args: argparse.Namespace, found: "Verification") -> None:
+    """Raise UserError with the first failure, if there is one."""
+    from gpt.parity.results import failures
+
     if not found.passed:
         failed = failures(found)
         raise UserError(
             f"{failed[0]}, the first of {len(failed)} failures, "
             f"{args.model} against {args.reference}, see {args.plots}"
         )
-    return summary_line(found)
 
 
-def show(line: Line, in_full: bool, check: Finding) -> None:
+def show(line: Line, in_full: bool, check: "Finding") -> None:
     """Show a check as soon as it is done; one that failed or was skipped stays, or all of them."""
+    from gpt.parity.check import Skipped
+    from gpt.parity.results import check_line
+
     line.show(check.link)
     if in_full or isinstance(check, Skipped) or not check.passed:
         line.say(check_line(check))
@@ -74,6 +80,8 @@ def write_nothing(args: argparse.Namespace, kind: str) -> str:
 
     Returns the reason.
     """
+    from gpt.hf.convert import write_unsupported
+
     why = write_unsupported(args.plots, "compared", args.model, kind)
     write_json(args.metrics, {"checks_total": 0, "checks_passed": 0})
     return why

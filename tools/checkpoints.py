@@ -13,7 +13,6 @@ from gpt.common.mappings import changed, flat
 from gpt.common.params import load_sections
 from gpt.train.identity import asked_for
 from gpt.train.params import TrainingParams
-from gpt.train.resume import bytes_in, newest_states
 
 SHOWN = 3  # params of each run that are others than in params.yaml
 
@@ -27,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def table(root: Path, params: TrainingParams) -> Iterator[str]:
     """A line for each run's folder: its newest step, its size, its age, what it was asked for."""
+    from gpt.train.resume import bytes_in, newest_states  # here, since torch takes seconds
+
     asked = flat(asked_for(params))
     for folder, state in newest_states(root):
         saved = datetime.fromtimestamp(folder.stat().st_mtime).isoformat(" ", "minutes")

@@ -6,14 +6,15 @@ from contextlib import closing
 from pathlib import Path
 
 from gpt.common.errors import run_stage
-from gpt.report.comparison_text import report
-from gpt.report.project import WORKSPACE, open_project
-from gpt.report.runs import other_seeds, side
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what differs between A and B and whether B is better."""
     args = parse_args(arguments)
+    from gpt.report.comparison_text import report  # here, since DVC takes a second
+    from gpt.report.project import open_project
+    from gpt.report.runs import other_seeds, side
+
     with closing(open_project(Path())) as repo:
         a, b = side(repo, args.a), side(repo, args.b)
         more_a = other_seeds(repo, a[0], b) if len(a) == 1 else []
@@ -25,7 +26,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.diff", description=__doc__)
     text = "branch, tag, commit, experiment or workspace; several seeds with spaces between them"
     parser.add_argument("a", nargs="?", default="HEAD", help=text)
-    parser.add_argument("b", nargs="?", default=WORKSPACE, help=text)
+    parser.add_argument("b", nargs="?", default="workspace", help=text)
     parser.add_argument("--all", action="store_true", help="every metric and every file of code")
     return parser.parse_args(arguments)
 

@@ -6,9 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 from gpt.common.errors import run_stage
-from gpt.report.project import WORKSPACE, open_project
-from gpt.report.run_tables import experiments_table
-from gpt.report.runs import Run, experiment_runs
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,6 +13,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(prog="python -m tools.experiments", description=__doc__).parse_args(
         arguments
     )
+    from gpt.report.project import WORKSPACE, open_project  # here, since DVC takes a second
+    from gpt.report.run_tables import experiments_table
+    from gpt.report.runs import Run, experiment_runs
+
     with closing(open_project(Path())) as repo:
         print(experiments_table(Run(repo, WORKSPACE), experiment_runs(repo)))
 

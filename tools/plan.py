@@ -5,23 +5,35 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpt.common.errors import UserError, run_stage
-from gpt.config import GPTConfig
-from gpt.plan.params import Params
-from gpt.plan.plan import Plan, vocabulary
-from gpt.plan.presets import merged_params, preset_file
-from gpt.plan.probe import Probe, measure
-from gpt.plan.speed import MACHINES, Machine, Speed, last_speed, machine_named
-from gpt.plan.text import plan_lines, probe_lines
-from gpt.train.initial import new_config
+from gpt.plan.machines import MACHINES, machine_named
+
+if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
+    from gpt.plan.machines import Speed
+    from gpt.plan.plan import Plan
+    from gpt.plan.probe import Probe
 
 SECONDS = 5.0  # of a probe
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the plan, and what a probe measured if one is asked for. Raises UserError."""
-    args = parse_args(arguments)
+    show_plan(parse_args(arguments))
+
+
+def show_plan(args: argparse.Namespace) -> None:
+    """Do all of it."""
+    from gpt.config import GPTConfig
+    from gpt.plan.plan import Plan, vocabulary
+    from gpt.plan.presets import merged_params, preset_file
+    from gpt.plan.probe import measure
+    from gpt.plan.speed import known_rates
+    from gpt.plan.text import plan_lines, probe_lines
+    from gpt.runtime import choose_device
+    from gpt.train.initial import new_config
+
     preset = preset_file(args.presets, args.preset) if args.preset else None
     params = merged_params(args.params, preset, args.set)
     size, source = vocabulary(params, args.tokens / "metadata.json")
@@ -30,9 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"model.kind is {params.model.kind}, {args.params}, plans are of a gpt")
     probe = measure(config, params.train, SECONDS) if args.measure else None
     name = args.preset or str(args.params)
-    speed = known_speed(args, params, config, probe)
-    plan = Plan(name, params, config, source, args.machine, speed, args.price)
-    print(*plan_lines(plan), sep="\n")
+    rates = (
+        known_rates(choose_device(params.train.device), args.rates) if not args.machine else None
+    )
+    plan = Plan(name, params, config, source, args.machine, rates, args.price)
+    print(*plan_lines(plan, known_speed(args, plan, probe)), sep="\n")
     if probe:
         print(*probe_lines(plan.memory.peak, probe), sep="\n")
 
@@ -52,21 +66,25 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=Path, default=Path("data/tokens"))
     parser.add_argument("--model", type=Path, default=Path("models/trained"))
     parser.add_argument("--speed", type=Path, default=Path("metrics/train_speed.json"))
+    rates = "what this machine was found to do"
+    parser.add_argument("--rates", type=Path, default=Path("checkpoints/machine.json"), help=rates)
     return parser.parse_args(arguments)
 
 
-def known_speed(
-    args: argparse.Namespace, params: Params, config: GPTConfig, probe: Probe | None
-) -> Speed | None:
-    """The speed as given, as measured, of the machine asked for, or of the last run."""
+def known_speed(args: argparse.Namespace, plan: "Plan", probe: "Probe | None") -> "Speed":
+    """The speed as given, as probed, of the machine asked for, of the last run, or estimated."""
+    from gpt.plan.machines import Speed
+    from gpt.plan.speed import last_speed
+
     if args.tokens_per_second:
         return Speed(args.tokens_per_second, "given")
     if probe:
         return Speed(probe.tokens_per_second, f"measured in {probe.steps} steps")
-    if args.machine:
-        machine: Machine = args.machine
-        return machine.speed(config)
-    return last_speed(args.model, args.speed, params)
+    if plan.machine:
+        return plan.machine.speed(plan.config)
+    assert plan.rates  # of this machine, where no other is asked for
+    last = last_speed(args.model, args.speed, plan.params)
+    return last or plan.rates.speed(plan.config, plan.params.train, plan.memory)
 
 
 def positive(name: str, text: str) -> float:

@@ -9,11 +9,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-import vl_convert
-
 from gpt.common.errors import run_stage
 from gpt.common.files import write_text
-from gpt.report.project import open_project
 
 NAME = "plots.html"  # in .dvc
 VEGA_LITE = "5.20"  # DVC writes specifications for version 5
@@ -38,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Write the template. Raises UserError outside a project."""
     parser = argparse.ArgumentParser(prog="python -m tools.plots_template", description=__doc__)
     parser.parse_args(arguments)
+    from gpt.report.project import open_project  # here, since DVC takes a second to import
+
     with closing(open_project(Path())) as repo:
         write_text(Path(repo.dvc_dir) / NAME, page())
         with repo.config.edit("local") as config:
@@ -46,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def page() -> str:
     """The template, for DVC to put its plots into."""
+    import vl_convert
+
     code: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
     return PAGE.replace("VEGA", code.replace("</script", "<\\/script"))
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from gpt.common.errors import run_stage
 from gpt.common.files import write_text
 from gpt.report.inputs import Places
-from gpt.report.page import render
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read what the pipeline recorded and write the page."""
     args = parse_args(arguments)
+    from gpt.report.page import render  # here, since DVC and the charts' library take a second
+
     places = Places(args.metrics, args.plots, args.samples, args.model, args.params, args.pipeline)
     write_text(args.out, render(places))
     print(f"{args.out}: open it in a browser, it needs no network")

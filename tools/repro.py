@@ -6,22 +6,16 @@ and with a summary at the end.
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from dvc.exceptions import DvcException, ReproductionError
-from dvc.repo import Repo
-from dvc.stage.exceptions import StageCmdFailedError
-
-from gpt.common.errors import UserError, run_stage
+from gpt.common.errors import run_stage
+from gpt.common.screen import working
 from gpt.parity.summary import tally
 from gpt.plan.params import load_params
 from gpt.report.inputs import read_table
-from gpt.report.project import open_project
 from gpt.report.summary import run_summary
-from tools import mend, restore
 
 VERIFICATION = ("import_hf", "verify_logits")
 
@@ -29,9 +23,14 @@ VERIFICATION = ("import_hf", "verify_logits")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stages and sum up. Raises UserError; exits with 1 where a stage has failed."""
     args = parse_args(arguments)
-    load_params(Path("params.yaml"))
-    mend.main([])
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    with working("looking for what has changed"):
+        load_params(Path("params.yaml"))
+        from gpt.report.project import open_project  # here, since DVC takes a second to import
+        from tools import mend
+        from tools.reproduction import reproduce
+
+        mend.main([])
+        logging.getLogger("dvc").setLevel(logging.CRITICAL)
     with closing(open_project(Path())) as repo:
         changed = reproduce(repo, VERIFICATION if args.verify else (), args.force)
     if not changed:
@@ -46,22 +45,6 @@ def verdict(tables: Path) -> str:
     found = [(str(row["link"]), bool(row["passed"])) for row in checks]
     found += [("mutants", bool(row["killed"])) for row in mutants]
     return f"{'parity':<13}  {tally(found)} ({tables})"
-
-
-def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> bool:
-    """Run these stages alone, or the whole pipeline; whether anything had to run.
-
-    What a failed stage has removed is brought back. Raises UserError where DVC itself fails.
-    """
-    try:
-        return bool(repo.reproduce(list(stages) or None, single_item=bool(stages), force=force))
-    except DvcException as error:
-        restore.main([])
-        if isinstance(error, ReproductionError):
-            cause = error.__cause__
-            if isinstance(cause, StageCmdFailedError):
-                sys.exit(1)  # the stage has said why
-        raise UserError(f"{error.__cause__ or error}, dvc.yaml, dvc repro tells more") from None
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -9,14 +9,14 @@ import subprocess
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-
-from dvc.exceptions import CheckoutError
-from dvc.output import Output
-from dvc.stage import Stage
+from typing import TYPE_CHECKING
 
 from gpt.common.errors import run_stage
 from gpt.common.files import remove
-from gpt.report.project import open_project
+
+if TYPE_CHECKING:  # DVC takes a second to import
+    from dvc.output import Output
+    from dvc.stage import Stage
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(prog="python -m tools.restore", description=__doc__).parse_args(
         arguments
     )
+    from gpt.report.project import open_project
+
     with closing(open_project(Path())) as repo:
         recorded = [out for stage in repo.index.stages for out in removed(stage)]
         back = [out for out in recorded if (from_cache if out.use_cache else from_git)(out)]
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{', '.join(sorted(map(str, outs)))}: {told}")
 
 
-def removed(stage: Stage) -> list[Output]:
+def removed(stage: "Stage") -> list["Output"]:
     """The recorded outputs of a stage that failed which are gone, or what it began to write."""
     recorded = [out for out in stage.outs if out.hash_info]
     if all(out.exists for out in recorded):
@@ -44,8 +46,10 @@ def removed(stage: Stage) -> list[Output]:
     return [out for out in recorded if not out.exists or out.changed_checksum()]
 
 
-def from_cache(out: Output) -> bool:
+def from_cache(out: "Output") -> bool:
     """Check an output out of DVC's cache. Whether it was there."""
+    from dvc.exceptions import CheckoutError
+
     try:
         out.repo.checkout(targets=[out.fs_path], force=True)
     except CheckoutError:
@@ -54,7 +58,7 @@ def from_cache(out: Output) -> bool:
     return bool(out.exists)
 
 
-def from_git(out: Output) -> bool:
+def from_git(out: "Output") -> bool:
     """Restore an output from git's index. Whether that is the one of the last good run."""
     command = ["git", "restore", "--", out.fs_path]
     done = subprocess.run(command, capture_output=True, check=False)

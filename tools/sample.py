@@ -3,22 +3,42 @@
 import argparse
 import codecs
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
-import torch
+import psutil
 
 from gpt.common.errors import UserError, run_stage
+from gpt.common.screen import note
 from gpt.config import Device
-from gpt.generate import Sampler, generate
-from gpt.runtime import choose_device
-from gpt.tokenizer.tokenizer import Tokenizer
-from gpt.weights.model_folder import load_language_model
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the prompt and what follows it, token by token as it comes. Raises UserError."""
     args = parse_args(arguments)
+    args.prompt = as_typed(args.prompt)
+    speak(args)
+
+
+def as_typed(prompt: str) -> str:
+    """The prompt with the spaces that it begins with, which make takes from `PROMPT=…`."""
+    words: list[str] = []
+    with suppress(psutil.Error):
+        words = [word for process in psutil.Process().parents() for word in process.cmdline()]
+    typed = [word.removeprefix("PROMPT=") for word in words if word.startswith("PROMPT=")]
+    return next((text for text in typed if text.lstrip() == prompt), prompt)
+
+
+def speak(args: argparse.Namespace) -> None:
+    """Do all of it."""
+    import torch  # here, since it takes seconds
+
+    from gpt.generate import Sampler, generate
+    from gpt.runtime import choose_device
+    from gpt.tokenizer.tokenizer import Tokenizer
+    from gpt.weights.model_folder import load_language_model
+
     device = choose_device(args.device, "--device")
     model = load_language_model(args.model).to(device)
     tokenizer = Tokenizer.load(args.model / "vocabulary.json")
@@ -28,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise UserError(f"{error}, the command line, change one of them") from None
     generator = torch.Generator(device=device).manual_seed(args.seed)
     prompt = tokenizer.encode_prompt(args.prompt)
+    more = ""
     for number in range(args.samples):
         if number:
             print("\n---")
@@ -38,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if int(token) == tokenizer.end_of_text:
                 break
             print(decoder.decode(tokenizer.token_bytes(int(token))), end="", flush=True)
-        print(decoder.decode(b"", final=True))
+        else:
+            more = f"the text goes on behind {args.tokens} tokens, --tokens shows more of it"
+        print(decoder.decode(b"", final=True), flush=True)
+    if more:
+        note(more)
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,10 +10,11 @@ import logging
 import os
 import signal
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.experiments import Experiments
@@ -23,14 +24,15 @@ from dvc.repo.experiments.refs import WORKSPACE_STASH
 from dvc.stage.exceptions import StageCmdFailedError
 
 from gpt.common.errors import Interrupted, UserError, run_stage
-from gpt.common.files import sha256_values
+from gpt.common.files import remove, sha256_values
 from gpt.report.project import WORKSPACE, experiments, open_project
 from gpt.report.run_tables import SEED, seeds_table
 from gpt.report.runs import SECTIONS, Run, is_seed, other_seeds
+from tools.stage_exit import STOPS, ending_signal
 
 CHECKPOINTS = "checkpoints"
-# Exit codes of a stage that was interrupted, as DVC's message ends.
-STOPPED = {str(code) for it in (signal.SIGINT, signal.SIGTERM) for code in (-it, 128 + it)}
+TEMPORARY = "exps/standalone"  # DVC's folder for runs in temporary folders, in .dvc/tmp
+OWNER = ".git/owner"  # in such a folder: the process that made it
 GO_ON = "run it again: what is done stays, and training goes on from its checkpoint"
 
 Found = dict[int, Run]
@@ -46,6 +48,7 @@ class KeepingQueue(TempDirQueue):  # type: ignore[misc]  # DVC has no types
         kept = Path(exp.repo.root_dir, CHECKPOINTS)
         kept.mkdir(exist_ok=True)
         Path(executor.root_dir, executor.dvc_dir).parent.joinpath(CHECKPOINTS).symlink_to(kept)
+        Path(executor.root_dir, OWNER).write_text(identity(psutil.Process()))
         return executor
 
 
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # a stage says by itself why it fails
     with closing(open_project(Path())) as repo:
         repo.experiments.tempdir_queue = KeepingQueue(repo, WORKSPACE_STASH)
+        clear_killed(repo)
         check_code(repo)
         first = first_seed(Run(repo, WORKSPACE))
         wanted = range(first, first + args.count)
@@ -69,6 +73,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if failed := [str(seed) for seed in wanted if seed not in found]:
         seeds = ", ".join(failed)
         raise UserError(f"no result of seed {seeds}, its stage said why, make seeds tries again")
+
+
+def clear_killed(repo: Repo) -> None:
+    """Remove the temporary folders of runs that were killed; those in which any process lives stay.
+
+    What DVC itself began, by `dvc exp run --temp`, is left alone.
+    """
+    for owner in Path(repo.tmp_dir, TEMPORARY).glob(f"*/{OWNER}"):
+        folder = owner.parents[1]
+        if not any(lives_in(folder, owner.read_text(), it) for it in psutil.process_iter()):
+            remove(folder)
+            print(f"{folder.relative_to(repo.root_dir)} removed: its run was killed")
+
+
+def lives_in(folder: Path, owner: str, process: psutil.Process) -> bool:
+    """Whether the process is the folder's owner or works in it, as a stage whose parent died."""
+    with suppress(psutil.Error):
+        return identity(process) == owner or Path(process.cwd()).is_relative_to(folder)
+    return False
+
+
+def identity(process: psutil.Process) -> str:
+    """The process's number and when it began, since numbers are given again."""
+    return f"{process.pid} {process.create_time()}"
 
 
 def first_seed(here: Run) -> int:
@@ -137,7 +165,7 @@ def run_seed(repo: Repo, here: Run, seed: int, again: bool) -> Run | None:
         cause = error.__cause__
         if not isinstance(cause, StageCmdFailedError):
             raise UserError(f"{cause or error}, experiment {name}, see dvc exp run") from None
-        if str(cause).rpartition(" ")[2] in STOPPED:
+        if ending_signal(cause) in STOPS:
             raise Interrupted(signal.SIGINT, f"seed {seed} was interrupted, {GO_ON}") from None
         return None
     return Run(repo, name, next(iter(made)))

@@ -1,12 +1,17 @@
 """Errors that a user can cause: one line on standard error and an exit code, no traceback."""
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from gpt.common.text import printable
 
 # For a damaged file: DVC may take it for whole, and then does not make it again by itself.
 SCRUB = "run make scrub, then make repro"
+
+# In the environment: a file for the message, which the caller shows when it has cleared up.
+MESSAGE_FILE = "GPT_ERROR_MESSAGE_FILE"
 
 
 class UserError(Exception):
@@ -52,6 +57,17 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _say(message: str, code: int) -> int:
-    """Print one line."""
-    print(f"error: {printable(' '.join(message.split()))}", file=sys.stderr)
+    """Print one line, or leave it to the caller who asked for it; the exit code."""
+    line = printable(" ".join(message.split()))
+    if not _left_to_caller(line):
+        print(f"error: {line}", file=sys.stderr)
     return code
+
+
+def _left_to_caller(line: str) -> bool:
+    """Whether the caller asked for the message, and could be given it."""
+    try:
+        Path(os.environ[MESSAGE_FILE]).write_text(line, encoding="utf-8")
+    except (KeyError, OSError):
+        return False
+    return True

@@ -1,9 +1,9 @@
 """The strict loader of params.yaml: each room owns the schema of its section."""
 
-import difflib
+import re
 import reprlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,6 +14,7 @@ from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import YAMLError, YAMLWarning
 
 from gpt.common.errors import UserError
+from gpt.common.text import did_you_mean
 
 MAX_BYTES = 100_000  # of a YAML file; reading a million takes half a minute
 MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -40,16 +41,25 @@ S = TypeVar("S", bound=Section)
 def load_section(path: Path, name: str, schema: type[S]) -> S:
     """Section `name` of a params file; the others are not looked at. Raises UserError."""
     values = read_yaml(path)
-    if name not in values:
-        raise UserError(f"{path}: {name} is missing, add it")
+    check_sections(values, (name,), path)
     return parse_section(values[name], schema, str(path), (name,))
 
 
 def load_sections(path: Path, schema: type[S]) -> S:
     """The sections that are the fields of `schema`; others are not looked at. Raises UserError."""
     values = read_yaml(path)
-    known = {name: values[name] for name in schema.model_fields if name in values}
-    return parse_section(known, schema, str(path))
+    check_sections(values, schema.model_fields, path)
+    return parse_section({name: values[name] for name in schema.model_fields}, schema, str(path))
+
+
+def check_sections(values: Mapping[str, Any], names: Iterable[str], path: Path) -> None:
+    """Raise UserError if one of the sections is missing, with a name that is near, if one is."""
+    for name in names:
+        if name not in values:
+            near = [key for key in values if did_you_mean(key, [name])]
+            if near:
+                raise UserError(f"{path}: {near[0]} is not a section, did you mean {name}?")
+            raise UserError(f"{path}: {name} is missing, add it")
 
 
 def parse_section(value: Any, schema: type[S], where: str, keys: Sequence[str] = ()) -> S:
@@ -111,7 +121,11 @@ def _explain(error: ErrorDetails, schema: type[Section], above: Sequence[str]) -
         return f"{name} is missing, add it"
     if error["type"] == "value_error":
         return f"{name}: {reason(error)}, change one of them"
-    return f"{name} is {shown(error['input'])}, {reason(error)}"
+    found = f"{name} is {shown(error['input'])}, {reason(error)}"
+    if error["type"] == "literal_error":
+        allowed = re.findall("'([^']*)'", error["ctx"]["expected"])
+        return ", ".join(filter(None, (found, did_you_mean(error["input"], allowed))))
+    return found
 
 
 def reason(error: ErrorDetails) -> str:
@@ -134,5 +148,4 @@ def _suggest(schema: type[Section], keys: list[str]) -> str:
     for key in keys[:-1]:
         section = section.model_fields[key].annotation
     known = list(section.model_fields)
-    close = difflib.get_close_matches(keys[-1], known, n=1)
-    return f"did you mean {close[0]}?" if close else "known here: " + ", ".join(known)
+    return did_you_mean(keys[-1], known) or "known here: " + ", ".join(known)

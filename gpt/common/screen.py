@@ -97,6 +97,18 @@ def stage(name: str) -> Iterator[Line]:
     line.finish()
 
 
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A line that says what is done now, in a terminal alone, and goes when it is done."""
+    line = Line("")
+    line.show(what)
+    line.start()
+    try:
+        yield
+    finally:
+        line.stop()
+
+
 def current() -> Line:
     """The line of the stage that works now; outside one, a line that is never shown."""
     return _lines[-1] if _lines else Line("")

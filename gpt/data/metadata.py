@@ -9,7 +9,7 @@ from gpt.common.errors import SCRUB, UserError
 from gpt.common.files import parse_json, write_json
 from gpt.common.params import Count, Seed, reason, shown
 from gpt.data.fields import Sha256, Source, Split, ValFraction
-from gpt.tokenizer.tokenizer import Kind
+from gpt.tokenizer.kind import Kind
 
 METADATA = "metadata.json"
 

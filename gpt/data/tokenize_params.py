@@ -6,7 +6,7 @@ from pydantic import Field
 
 from gpt.common.params import Section, Seed
 from gpt.data.fields import Split, ValFraction
-from gpt.tokenizer.tokenizer import Kind
+from gpt.tokenizer.kind import Kind
 
 
 class TokenizeParams(Section):

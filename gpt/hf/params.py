@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, model_validator
 
 from gpt.common.params import Section, Seed
@@ -13,7 +12,7 @@ class ImportParams(Section):
     """Source and identity of the Hugging Face GPT-2 to import."""
 
     source: Literal["seeded", "local", "hub"]
-    model: str  # 'seeded' and 'hub': one of the four sizes; 'hub': also OWNER/NAME
+    model: str  # one of the four sizes; 'seeded': also tiny; 'hub': also OWNER/NAME
     revision: str | None  # of 'hub'; None: the pinned one of the four sizes
     path: str | None  # of 'local'
     seed: Seed  # of 'seeded'
@@ -28,11 +27,6 @@ class ImportParams(Section):
 class ExportParams(Section):
     """Form of the exported weights."""
 
-    dtype: Precision
+    dtype: Precision  # of the stored tensors
     # Of a file, counted as transformers does, 1 KB being 1,000 bytes; None: all in one file.
     max_shard_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}(KB|MB|GB)$")] | None
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """The dtype of the stored tensors."""
-        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32

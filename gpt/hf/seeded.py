@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gpt.common.errors import UserError
 from gpt.common.files import write_json
+from gpt.common.text import choice
 from gpt.config import GPT2_SIZES, GPTConfig, gpt2_config
 from gpt.hf.config import config_to_hf
 from gpt.hf.files import CONFIG
@@ -19,15 +20,16 @@ from gpt.weights.tensor_files import WEIGHTS, Shape, open_safetensors, write_ten
 
 ORIGIN = "origin"  # key in the metadata of a seeded checkpoint's weights
 SEEDED = "seeded: random weights, not trained"
+TINY = "tiny"  # a shape of no published model, whose proof takes seconds
+TINY_CONFIG = GPTConfig(vocab_size=301, block_size=64, n_layer=3, n_head=2, n_embd=32)
 
 
 def write_seeded(folder: Path, size: str, seed: int) -> None:
-    """Fill `folder` with a seeded reference of one of GPT-2's four sizes. Raises UserError."""
-    if size not in GPT2_SIZES:
-        raise UserError(
-            f"import_hf.model is {size!r}, params, the seeded ones are {', '.join(GPT2_SIZES)}"
-        )
-    write_seeded_config(folder, gpt2_config(size), seed)
+    """Fill `folder` with a seeded reference of GPT-2's four sizes or TINY. Raises UserError."""
+    known = (*GPT2_SIZES, TINY)
+    if size not in known:
+        raise UserError(f"import_hf.model is {size!r}, params, {choice(size, known)}")
+    write_seeded_config(folder, TINY_CONFIG if size == TINY else gpt2_config(size), seed)
 
 
 def write_seeded_config(folder: Path, config: GPTConfig, seed: int) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from gpt.config import GPTConfig
 from gpt.data.metadata import Metadata
 from gpt.plan.estimates import training_flops
+from gpt.plan.machines import Machine
 from gpt.plan.memory import Memory, training_memory
 from gpt.plan.params import Params
-from gpt.plan.speed import Machine, Speed
+from gpt.plan.speed import Rates
 
 GPT2_VOCABULARY = 50257
 CHARACTERS = 66  # tiny Shakespeare's 65, and the end of text
@@ -23,8 +24,8 @@ class Plan:
     params: Params
     config: GPTConfig
     vocabulary: str  # how the vocabulary's size is known
-    machine: Machine | None = None
-    speed: Speed | None = None
+    machine: Machine | None = None  # one by its data sheet,
+    rates: Rates | None = None  # or this one
     price: float | None = None  # of an hour, in any currency
 
     @property

@@ -1,25 +1,25 @@
 """Presets: overlays of params.yaml, one file each."""
 
-import io
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import ScalarNode
-from ruamel.yaml.representer import BaseRepresenter
 
 from gpt.common.errors import UserError
-from gpt.common.params import read_yaml
+from gpt.common.mappings import flat
+from gpt.common.params import parse_yaml, read_yaml
+from gpt.common.text import choice
 from gpt.plan.params import Params, parse_params
+from gpt.plan.yaml_text import with_values
 
 
 def preset_file(folder: Path, name: str) -> Path:
     """The preset's file. Raises UserError with the names that there are."""
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in names:
-        raise UserError(f"no preset {name!r}, {folder}, choose one: {', '.join(names)}")
+        raise UserError(f"no preset {name!r}, {folder}, {choice(name, names)}")
     return folder / f"{name}.yaml"
 
 
@@ -43,17 +43,25 @@ def merged_params(params: Path, preset: Path | None, changes: Sequence[str]) -> 
 
 
 def merged_text(params: Path, preset: Path) -> str:
-    """The text of params.yaml with a preset in it, comments kept. Raises UserError if invalid."""
-    read_yaml(params)  # says in one line what is wrong with it, if anything is
-    yaml = YAML()
-    yaml.width = 200
-    yaml.representer.add_representer(type(None), _null)
-    document = yaml.load(params.read_text(encoding="utf-8"))
-    overlay(document, read_yaml(preset))
-    parse_params(document, str(preset))
-    text = io.StringIO()
-    yaml.dump(document, text)
-    return text.getvalue()
+    """The text of params.yaml with a preset's values in it, each spelled as the preset has it.
+
+    Where a value stays, so does its spelling. Raises UserError if the result is not valid.
+    """
+    values, changes = read_yaml(params), read_yaml(preset)
+    before, wanted = flat(values), flat(changes)
+    overlay(values, changes)
+    parse_params(values, str(preset))
+    if missing := sorted(wanted.keys() - before.keys()):
+        raise UserError(f"{params}: {missing[0]} is missing, add it")
+    # By their text: 1 and 1.0 are equal in Python.
+    keys = [key for key in wanted if repr(wanted[key]) != repr(before[key])]
+    old, new = (path.read_text(encoding="utf-8") for path in (params, preset))
+    try:
+        text = with_values(old, new, keys)
+    except ValueError as error:
+        raise UserError(f"{error}, {params}, write the value out where it is used") from None
+    assert parse_yaml(text, str(params)) == values
+    return text
 
 
 def parse_change(change: str) -> dict[str, Any]:
@@ -66,8 +74,3 @@ def parse_change(change: str) -> dict[str, Any]:
         return {section: {key: YAML(typ="safe", pure=True).load(text)}}
     except YAMLError:
         raise UserError(f"{text!r} is not a value, --set {name}, write it as in YAML") from None
-
-
-def _null(representer: BaseRepresenter, _: None) -> ScalarNode:
-    """`null` in full: an empty value looks forgotten."""
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")

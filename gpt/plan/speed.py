@@ -1,56 +1,97 @@
-"""Training speed: assumed of a machine by its data sheet, or known from the last run."""
+"""Training speed on this machine: of the last run, or estimated from rates measured once."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
 
 from gpt.common.errors import UserError
-from gpt.common.files import read_json
-from gpt.config import GPTConfig
+from gpt.common.files import read_json, write_json
+from gpt.config import GPTConfig, Precision
 from gpt.plan.estimates import training_flops
+from gpt.plan.machines import UTILISATION, Speed
+from gpt.plan.memory import Memory
 from gpt.runtime import choose_device, machine
-from gpt.train.params import TrainingParams
+from gpt.train.params import TrainingParams, TrainParams
 from gpt.weights.model_folder import PROVENANCE, load_provenance
 
-UTILISATION = 0.4  # of the peak, what well-made training code reaches
+SIDE = 1024  # of the matrices that are multiplied
+COPIED = 2**26  # bytes, more than caches hold
+SECONDS = 0.3  # of each measurement
+DTYPES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Tokens a second in training, and where that figure comes from."""
+class Rates:
+    """What a machine can do: FLOPs a second in matrix products, bytes a second, bytes of memory."""
 
-    tokens_per_second: float
-    source: str
+    bfloat16: float
+    float32: float
+    bandwidth: float
+    memory: int
 
+    def speed(self, config: GPTConfig, train: TrainParams, memory: Memory) -> Speed:
+        """The speed of training that reaches UTILISATION of the products' rate.
 
-@dataclass(frozen=True)
-class Machine:
-    """An accelerator by its data sheet: bytes of memory, dense bfloat16 FLOPs a second."""
-
-    name: str
-    memory: float
-    peak_flops: float
-
-    def speed(self, config: GPTConfig) -> Speed:
-        """The speed of training that reaches UTILISATION of the peak."""
-        tokens = UTILISATION * self.peak_flops / training_flops(config)
-        return Speed(tokens, f"assumed: {UTILISATION:.0%} of {self.name}'s peak")
-
-
-# NVIDIA's data sheets, without sparsity: A100 80GB SXM, H100 SXM, H200 SXM, GeForce RTX 4090.
-MACHINES = (
-    Machine("a100", 80e9, 312e12),
-    Machine("h100", 80e9, 989e12),
-    Machine("h200", 141e9, 989e12),
-    Machine("rtx4090", 24e9, 165e12),
-)
+        Each step the update reads and writes weights, gradients and the optimizer's state once.
+        """
+        products = train.tokens_per_step * training_flops(config) / getattr(self, train.dtype)
+        moved = 2 * (memory.weights + memory.gradients + memory.optimizer)
+        seconds = products / UTILISATION + moved / self.bandwidth
+        tokens = train.tokens_per_step / seconds
+        return Speed(tokens, "estimated from this machine's rates; --measure trains a few steps")
 
 
-def machine_named(name: str) -> Machine:
-    """The machine of that name. Raises UserError with the names that there are."""
-    known = {each.name: each for each in MACHINES}
-    if name not in known:
-        raise UserError(f"no machine {name!r}, --machine, choose one: {', '.join(known)}")
-    return known[name]
+def known_rates(device: torch.device, path: Path) -> Rates:
+    """The rates that `path` holds of this machine and PyTorch; measured and written if it has none.
+
+    Takes a second or two where they are measured.
+    """
+    of: dict[str, Any] = {"machine": machine(device), "torch": version("torch")}
+    try:
+        known = read_json(path)
+        if known["of"] == of:
+            return Rates(**known["rates"])
+    except (UserError, KeyError, TypeError):
+        pass  # missing, damaged, or of an older form
+    rates = measured_rates(device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"of": of, "rates": asdict(rates)})
+    return rates
+
+
+def measured_rates(device: torch.device) -> Rates:
+    """The rates of a device, the best of several tries each."""
+    flops = {}
+    for name, dtype in DTYPES.items():
+        matrix = torch.ones(SIDE, SIDE, dtype=dtype, device=device)
+        flops[name] = 2 * SIDE**3 / _best_seconds(partial(torch.matmul, matrix, matrix), device)
+    source = torch.ones(COPIED, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    bandwidth = 2 * COPIED / _best_seconds(partial(target.copy_, source), device)
+    memory = psutil.virtual_memory().total
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    return Rates(**flops, bandwidth=bandwidth, memory=memory)
+
+
+def _best_seconds(act: Callable[[], object], device: torch.device) -> float:
+    """The shortest time that `act` took within SECONDS, once it had been done before."""
+    best, end = float("inf"), time.perf_counter() + SECONDS
+    act()
+    while best == float("inf") or time.perf_counter() < end:
+        started = time.perf_counter()
+        act()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return best
 
 
 def last_speed(model: Path, metrics: Path, params: TrainingParams) -> Speed | None:

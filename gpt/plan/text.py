@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from gpt.common.text import duration, size
 from gpt.config import count_parameters
 from gpt.plan.estimates import LAWS, TOKENS_PER_PARAMETER, forward_flops, training_flops
+from gpt.plan.machines import Speed
 from gpt.plan.memory import cache_bytes
 from gpt.plan.plan import Plan
 from gpt.plan.probe import Probe
 
 
-def plan_lines(plan: Plan) -> Iterator[str]:
-    """The plan of a run."""
+def plan_lines(plan: Plan, speed: Speed) -> Iterator[str]:
+    """The plan of a run that trains at a speed."""
     model, config = plan.params.model, plan.config
     training, forward = training_flops(config), forward_flops(config)
     yield f"plan of {plan.name}"
@@ -23,7 +24,7 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield line("run", f"{steps}, {plan.tokens:,} tokens, {plan.flops:.3g} FLOPs")
     yield from optimum_lines(count_parameters(config), plan.tokens)
     yield from memory_lines(plan)
-    yield from time_lines(plan)
+    yield from time_lines(plan, speed)
 
 
 def optimum_lines(parameters: int, tokens: int) -> Iterator[str]:
@@ -48,17 +49,16 @@ def memory_lines(plan: Plan) -> Iterator[str]:
     yield line("KV cache of one text", size(cache_bytes(config)))
 
 
-def time_lines(plan: Plan) -> Iterator[str]:
+def time_lines(plan: Plan, speed: Speed) -> Iterator[str]:
     """Time and cost of the training steps."""
     if plan.machine:
         peak = plan.flops / plan.machine.peak_flops
         yield line(f"{plan.machine.name}'s memory", size(plan.machine.memory))
         yield line("time at its peak", f"{duration(peak)}, which no run reaches")
-    if plan.speed is None:
-        yield line("time", "not known: measure it with --measure, or give --tokens-per-second")
-        return
-    seconds = plan.tokens / plan.speed.tokens_per_second
-    yield line("speed", f"{plan.speed.tokens_per_second:,.0f} tokens/s ({plan.speed.source})")
+    if plan.rates:
+        yield line("this machine's memory", size(plan.rates.memory))
+    seconds = plan.tokens / speed.tokens_per_second
+    yield line("speed", f"{speed.tokens_per_second:,.0f} tokens/s ({speed.source})")
     yield line("time of the training steps", duration(seconds))
     if plan.price is not None:
         yield line("cost", f"{seconds / 3600 * plan.price:,.2f} at {plan.price:g} an hour")

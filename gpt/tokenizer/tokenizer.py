@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,9 @@ import tiktoken
 from gpt.common.errors import SCRUB, UserError
 from gpt.common.files import write_text
 from gpt.tokenizer.bpe import learn_tokens
+from gpt.tokenizer.kind import Kind
 from gpt.tokenizer.pieces import PATTERN, safe_pieces
 
-Kind = Literal["gpt2", "bpe", "char"]
 Ids = Sequence[int] | npt.NDArray[np.integer]
 
 END_OF_TEXT = "<|endoftext|>"

@@ -33,6 +33,7 @@ from gpt.config import Attention, BigramConfig, GPTConfig, ModelConfig
 from gpt.language_model import Bigram, LanguageModel, new_model
 from gpt.model import GPT
 from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
+from gpt.weights.shapes import without_numbers
 from gpt.weights.source_files import write_source_files
 from gpt.weights.tensor_files import (
     WEIGHTS,
@@ -61,7 +62,7 @@ def tensor_shapes(config: ModelConfig) -> dict[str, Shape]:
 
 @cache
 def _shapes(config: ModelConfig) -> tuple[tuple[str, Shape], ...]:
-    with torch.device("meta"):  # names and shapes without numbers cost nothing
+    with without_numbers():
         model = new_model(config)
     return tuple((name, tuple(p.shape)) for name, p in model.named_parameters())
 
@@ -115,7 +116,7 @@ def load_language_model(folder: Path) -> LanguageModel:
     state, config = _state(folder), load_config(folder)
     if isinstance(config, GPTConfig):
         return model_from_state(config, state, "fused", torch.float32)
-    with torch.device("meta"):
+    with without_numbers():
         model = Bigram(config)
     model.load_state_dict(state, assign=True)
     return model.eval()
@@ -128,7 +129,7 @@ def model_from_state(
 
     `state` has a tied head once, as `named_parameters` gives it.
     """
-    with torch.device("meta"):
+    with without_numbers():
         model = GPT(config, attention)
     values = {name: tensor.to(dtype) for name, tensor in state.items()}
     if config.tie_word_embeddings:

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from gpt.common.errors import UserError
-from gpt.common.params import read_yaml
+from gpt.common.params import load_section, load_sections, read_yaml
 from gpt.plan.params import Params, load_params, parse_params
+from gpt.runtime import ExecutionParams
+from gpt.train.params import TrainingParams
 from tests.support.imports import ROOT
 
 
@@ -24,6 +26,15 @@ def test_committed_params_are_valid() -> None:
     ("section", "key", "value", "said"),
     [
         ("train", "lrr", 1.0, "train.lrr is not a parameter, did you mean lr?"),
+        ("model", "n_layers", 2, "model.n_layers is not a parameter, did you mean n_layer?"),
+        ("train", "optimizer", "adam", "should be 'adamw' or 'muon', did you mean adamw?"),
+        (
+            "train",
+            "Optimizer",
+            "muon",
+            "train.Optimizer is not a parameter, did you mean opt",
+        ),
+        ("import_hf", "source", "HUB", "'seeded', 'local' or 'hub', did you mean hub?"),
         ("train", "colour", 1, "train.colour is not a parameter, known here: seed, init_from"),
         ("train", "lr", "fast", "train.lr is 'fast', input should be a valid number"),
         ("train", "lr", float("nan"), "train.lr is nan"),
@@ -75,6 +86,22 @@ def test_missing_key_and_section_are_named() -> None:
     del params["train"]
     with pytest.raises(UserError, match="train is missing"):
         parse_params(params, "params.yaml")
+
+
+def test_a_misspelt_key_or_section_is_not_a_missing_one(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text()
+    path.write_text(text.replace("  n_layer:", "  n_layers:"))
+    with pytest.raises(UserError, match=r"n_layers is not a parameter, did you mean n_layer\?"):
+        load_params(path)
+    path.write_text(text.replace("\ntrain:", "\ntrian:"))
+    with pytest.raises(UserError, match=r"trian is not a parameter, did you mean train\?"):
+        load_params(path)
+    for_stage = "trian is not a section, did you mean train?"
+    with pytest.raises(UserError, match=re.escape(for_stage)):
+        load_sections(path, TrainingParams)
+    with pytest.raises(UserError, match=re.escape(for_stage)):
+        load_section(path, "train", ExecutionParams)
 
 
 @pytest.mark.parametrize("text", ["3e-4", "3E-4", "0.0003", "3.0e-4"])

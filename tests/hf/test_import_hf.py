@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt.common.errors import UserError
+from gpt.common.params import read_yaml
 from gpt.hf.checkpoint import open_checkpoint
 from gpt.hf.seeded import ORIGIN
 from gpt.hf.tokenizer import write_hf_tokenizer
@@ -143,8 +144,13 @@ def test_the_stage_imports_gpt2_by_name(tmp_path: Path, monkeypatch: pytest.Monk
     assert metrics["pretrained"] is False
     assert metrics["n_params"] == 50257 * 8 + 1024 * 8 + 12 * 64 + 13 * 8 + 2 * 8
     assert load_provenance(tmp_path / "out")["seed"] == 1
-    with pytest.raises(UserError, match=r"import_hf\.model is 'gpt3'"):
+    with pytest.raises(UserError, match=r"import_hf\.model is 'gpt3', .*did you mean gpt2\?"):
         run_import(tmp_path, source="seeded", model="gpt3")
+
+
+def test_the_tiny_preset_imports_a_tiny_model(tmp_path: Path) -> None:
+    wanted = read_yaml(ROOT / "presets" / "tiny.yaml")["import_hf"]
+    assert run_import(tmp_path, **wanted)["n_params"] < 100_000
 
 
 def truncate(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """Imports: they are found as Python finds them, and some must not be."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,23 @@ from tests.support.imports import ROOT, imported_files
 
 BELOW = {"gpt/a/b/__init__.py", "gpt/a/b/x.py"}
 TOOL = {"tools/__init__.py", "tools/t.py"}
+COMMANDS = sorted(
+    f"{folder}.{path.stem}"
+    for folder in ("stages", "tools")
+    for path in (ROOT / folder).glob("*.py")
+    if "__main__" in path.read_text()
+)
+# Each takes half a second to import, or seconds.
+HEAVY = ("torch", "transformers", "altair", "vl_convert", "dvc.repo")
+THROUGH_DVC = ("tools.mend", "tools.scrub", "tools.seeds")  # they extend its classes
+HELP = """
+import runpy, sys
+sys.argv = ["command", "--help"]
+try:
+    runpy.run_module({name!r}, run_name="__main__")
+except SystemExit:
+    print(*sys.modules, file=sys.stderr)
+"""
 
 
 @pytest.mark.parametrize(
@@ -41,6 +60,17 @@ def test_importing_a_stage_of_text_needs_no_torch() -> None:
         files = imported_files(f"stages.{stage}")
         importing = [f for f in files if "import torch" in (ROOT / f).read_text()]
         assert importing == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_help_comes_at_once(name: str) -> None:
+    """What is imported decides it: nothing heavy before the arguments are read."""
+    code = HELP.format(name=name)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.startswith("usage: ")
+    loaded = set(done.stderr.split())
+    allowed = {"dvc.repo"} if name in THROUGH_DVC else set()
+    assert loaded & set(HEAVY) <= allowed
 
 
 def test_no_test_imports_a_test() -> None:

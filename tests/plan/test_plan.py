@@ -1,11 +1,14 @@
 """Plans, and the command that prints them."""
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gpt.common.errors import UserError
@@ -14,6 +17,7 @@ from gpt.common.params import read_yaml
 from gpt.common.text import duration, size
 from gpt.config import GPTConfig, count_parameters
 from gpt.plan.estimates import training_flops
+from gpt.plan.memory import training_memory
 from gpt.plan.params import Params
 from gpt.plan.plan import vocabulary
 from gpt.plan.presets import merged_params, overlay
@@ -59,12 +63,15 @@ def preset(name: str, *changes: str) -> Params:
 
 
 @pytest.fixture
-def planned(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> PlanCommand:
+def planned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> PlanCommand:
     """Run the command in this process and return what it prints."""
     monkeypatch.chdir(ROOT)
 
     def run(*arguments: str) -> str:
-        main(["--tokens", "none", "--model", "none", *arguments])
+        rates = ("--rates", str(tmp_path / "machine.json"))
+        main(["--tokens", "none", "--model", "none", *rates, *arguments])
         return capsys.readouterr().out
 
     return run
@@ -100,7 +107,7 @@ def test_the_plan_of_a_tiny_run() -> None:
 
 
 def test_what_is_not_known_is_said(planned: PlanCommand) -> None:
-    assert "not known: measure it with --measure" in planned("--preset", "tiny")
+    assert "estimated from this machine's rates; --measure" in planned("--preset", "tiny")
     machine = planned("--preset", "gpt2-124m", "--machine", "h100")
     assert "assumed: 40% of h100's peak" in machine
     assert "6.0 hours" in machine
@@ -122,6 +129,10 @@ def test_a_probe_measures_speed_and_memory(planned: PlanCommand) -> None:
         (("--price", "0"), "^'0' is not a number above 0, --price, "),
         (("--price", "inf"), "^'inf' is not a number above 0, --price, "),
         (("--tokens-per-second", "fast"), "^'fast' is not a number above 0, --tokens-per-second"),
+        (
+            ("--machine", "a10"),
+            r"^no machine 'a10', --machine, did you mean a100\? choose one: ",
+        ),
         (("--machine", "abacus"), "^no machine 'abacus', --machine, choose one: a100"),
         (("--set", "steps=1"), r"^--set 'steps=1' is not SECTION\.KEY=VALUE"),
         (("--set", "train.steps=["), r"^'\[' is not a value, --set train\.steps"),
@@ -144,7 +155,35 @@ def test_the_last_runs_speed_counts_where_it_was_this_run(
     places = ("--model", str(tmp_path), "--speed", str(tmp_path / "speed.json"))
     assert "1,024 tokens/s (of the run in" in planned("--preset", "tiny", *places)
     other = planned("--preset", "tiny", "--set", "train.steps=9", *places)
-    assert "not known" in other
+    assert "estimated" in other
+
+
+def test_this_machine_is_measured_once(planned: PlanCommand, tmp_path: Path) -> None:
+    told = planned("--preset", "tiny")
+    path = tmp_path / "machine.json"
+    kept = json.loads(path.read_text())
+    assert kept["rates"]["memory"] == psutil.virtual_memory().total
+    assert f"this machine's memory                 {size(kept['rates']['memory'])}" in told
+    config, train = new_config(preset("tiny").model, 301), preset("tiny").train
+    kept["rates"] |= {"bfloat16": 1e6, "float32": 1e6, "bandwidth": 1e18}
+    path.write_text(json.dumps(kept))
+    assert isinstance(config, GPTConfig)
+    slow = 0.4e6 / training_flops(config)
+    assert f"{slow:,.0f} tokens/s (estimated from" in planned("--preset", "tiny")
+    kept["rates"]["bandwidth"] = 1e3
+    path.write_text(json.dumps(kept))
+    memory = training_memory(config, train)
+    moved = 2 * (memory.weights + memory.gradients + memory.optimizer) / 1e3
+    slower = train.tokens_per_step / (train.tokens_per_step / slow + moved)
+    assert f"{slower:,.0f} tokens/s (estimated from" in planned("--preset", "tiny")
+
+
+@pytest.mark.parametrize("text", ["{}", "{", '{"of": {"torch": "1.0"}, "rates": {}}', "[]"])
+def test_another_machine_is_measured_again(planned: PlanCommand, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "machine.json"
+    path.write_text(text)
+    planned("--preset", "tiny", "--tokens-per-second", "1")
+    assert json.loads(path.read_text())["of"]["torch"] == version("torch")
 
 
 def test_units() -> None:

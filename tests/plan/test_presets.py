@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from gpt.common.errors import UserError
+from gpt.common.mappings import flat
 from gpt.common.params import read_yaml
 from gpt.config import count_parameters
 from gpt.plan.params import load_params
@@ -40,8 +41,54 @@ def test_the_promised_presets_are_there() -> None:
 def test_a_preset_is_valid_and_keeps_the_comments(params: Path, name: str) -> None:
     apply(params, name)
     load_params(params)
-    comments = [line.split("#", 1)[1] for line in PARAMS.read_text().splitlines() if "#" in line]
-    assert [c for c in comments if c not in params.read_text()] == []
+    before, after = (path.read_text().splitlines() for path in (PARAMS, params))
+    overlaid = flat(read_yaml(ROOT / "presets" / f"{name}.yaml"))
+    kept = flat(read_yaml(PARAMS))
+    same = [key for key, value in kept.items() if repr(overlaid.get(key, value)) == repr(value)]
+    assert len([1 for a, b in zip(before, after, strict=True) if a != b]) == len(kept) - len(same)
+    for a, b in zip(before, after, strict=True):
+        assert a.split(": ")[0] == b.split(": ")[0]
+        if " # " in a and " # (" not in a:
+            assert b.endswith(a[a.index(" # ") :])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stories_are_the_defaults(params: Path, name: str) -> None:
+    apply(params, name)
+    apply(params, "stories")
+    assert params.read_bytes() == PARAMS.read_bytes()
+
+
+def test_a_comment_about_a_value_goes_with_it(params: Path) -> None:
+    assert "  block_size: 168 # (the longest story fits)\n" in params.read_text()
+    apply(params, "tiny")
+    assert "(the longest story fits)" not in params.read_text()
+
+
+def test_what_a_user_wrote_in_another_way_stays(params: Path, tmp_path: Path) -> None:
+    """Quotes, columns, lists in lines, and values that the preset gives too."""
+    own = tmp_path / "own.yaml"
+    own.write_text("eval: {prompts: [a, b], top_k: 40}\ntrain: {lr: 0.002, schedule: cosine}\n")
+    text = PARAMS.read_text()
+    text = text.replace('prompts: [""]', "prompts: # mine\n    - one # 1\n    - two\n\n  # next")
+    text = text.replace("  schedule: wsd #", "  'schedule'  :   'wsd'     #")
+    params.write_text(text)
+    expected = text.replace(": # mine\n    - one # 1\n    - two\n", ": [a, b]\n")
+    expected = expected.replace("'schedule'  :   'wsd'", "'schedule'  : cosine")
+    assert merged_text(params, own) == expected.replace("top_k: 50", "top_k: 40")
+
+
+def test_a_key_that_is_missing_is_named(params: Path) -> None:
+    params.write_text(PARAMS.read_text().replace("  steps: 1300\n", ""))
+    with pytest.raises(UserError, match=r"train\.steps is missing, add it"):
+        apply(params, "tiny")
+
+
+def test_an_anchor_is_refused(params: Path) -> None:
+    text = PARAMS.read_text().replace("bias: true", "bias: &yes true")
+    params.write_text(text.replace("compile: false", "compile: *yes"))
+    with pytest.raises(UserError, match=r"model\.bias has an anchor, .*params\.yaml"):
+        apply(params, "shakespeare-nanogpt")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -56,13 +103,9 @@ def test_no_trace_of_the_preset_before(params: Path, name: str) -> None:
 
 def test_nothing_is_written_as_null(params: Path) -> None:
     apply(params, "tiny")
-    assert "  path: null #" in params.read_text()
-
-
-def test_stories_are_the_defaults(params: Path) -> None:
+    apply(params, "gpt2-124m")
     apply(params, "tiny")
-    apply(params, "stories")
-    assert load_params(params) == load_params(PARAMS)
+    assert "  path: null #" in params.read_text()
 
 
 def test_nanogpts_hyperparameters(params: Path) -> None:
@@ -116,6 +159,8 @@ def test_the_bigram_reads_the_text_of_the_defaults(params: Path) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"no preset 'shakespear', .*: bigram, finetune-"):
         preset_file(ROOT / "presets", "shakespear")
+    with pytest.raises(UserError, match=r"'story', .*, did you mean stories\? choose one: bigram"):
+        preset_file(ROOT / "presets", "story")
 
 
 def test_a_bad_preset_changes_nothing(params: Path, tmp_path: Path) -> None:

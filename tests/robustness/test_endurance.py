@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.endurance import Sample, Watched, make, open_files, verdict
+from tests.robustness.endurance import Sample, Watched, main, make, open_files, verdict
 
 pytest.importorskip("resource", reason="the figures are POSIX's")
 
@@ -47,3 +47,13 @@ def test_the_verdict_sees_growth(memory: float, files: float, good: bool) -> Non
     ]
     assert verdict(samples)[0] is good
     assert ("passed" in verdict(samples)[1]) is good
+
+
+def test_a_run_of_a_few_steps_is_too_short_to_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--steps", "100", "--out", str(tmp_path / "endurance.tsv")])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("100 steps, too short to tell, that takes 2,000; ")

@@ -1,9 +1,11 @@
 """make repro: checked first, quiet, summed up; where a stage fails, one line and nothing lost."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 import pytest
 
@@ -22,11 +24,13 @@ COMMAND = (sys.executable, "-m", "tools.repro")
 MOST_LINES = 40  # of a whole run without a terminal
 
 
-def refused(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """The process of a run that must fail."""
-    done = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    return done
+def refused(folder: Path, *command: str, code: int = 1) -> list[str]:
+    """The lines on both outputs, as a terminal shows them, of a run that must fail."""
+    done = subprocess.run(
+        command, cwd=folder, env=ENV, stdout=PIPE, stderr=STDOUT, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -70,37 +74,61 @@ def test_the_verdict_that_stands_is_shown(screen: tuple[Path, list[str]]) -> Non
     assert said[1].removeprefix("parity").strip()[:60] == verdict[13:].strip()[:60]
 
 
-def test_a_wrong_parameter_is_refused_before_anything_is_removed(
-    screen: tuple[Path, list[str]], tmp_path: Path
-) -> None:
-    folder = shutil.copytree(screen[0], tmp_path / "project", symlinks=True)
-    write_param(folder, "train", lr="fast")
-    before = outputs(folder)
-    done = refused(folder, *COMMAND)
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: params.yaml: train.lr is 'fast'")
-    assert differences(before, outputs(folder)) == []
+@pytest.fixture
+def copy(screen: tuple[Path, list[str]], tmp_path: Path) -> Path:
+    """A copy of the run, to be changed."""
+    return shutil.copytree(screen[0], tmp_path / "project", symlinks=True)
 
 
-def test_a_stage_that_fails_is_one_line_and_loses_nothing(
-    screen: tuple[Path, list[str]], tmp_path: Path
-) -> None:
-    folder = shutil.copytree(screen[0], tmp_path / "project", symlinks=True)
-    write_param(folder, "train", lr=1e30, optimizer="adamw")
-    before = outputs(folder)
-    done = refused(folder, *COMMAND)
-    errors = done.stderr.splitlines()
-    assert len(errors) == 1
-    assert errors[0].startswith("error: ")
-    assert "lower train.lr" in errors[0]
-    assert differences(before, outputs(folder)) == []
+def test_a_wrong_parameter_is_refused_before_anything_is_removed(copy: Path) -> None:
+    write_param(copy, "train", lr="fast")
+    before = outputs(copy)
+    (line,) = refused(copy, *COMMAND)
+    assert line.startswith("error: params.yaml: train.lr is 'fast'")
+    assert differences(before, outputs(copy)) == []
 
 
-def test_a_file_that_is_not_there_is_one_line(
-    screen: tuple[Path, list[str]], tmp_path: Path
-) -> None:
-    folder = shutil.copytree(screen[0], tmp_path / "project", symlinks=True)
-    write_param(folder, "train", init_from="nowhere")
-    done = refused(folder, *COMMAND)
-    assert len(done.stderr.splitlines()) == 1
-    assert "models/nowhere" in done.stderr
+def test_a_stage_that_fails_is_one_line_and_loses_nothing(copy: Path) -> None:
+    """The line comes last, behind that of what was brought back."""
+    write_param(copy, "train", lr=1e30, optimizer="adamw")
+    before = outputs(copy)
+    lines = refused(copy, *COMMAND)
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert "lower train.lr" in lines[-1]
+    assert lines[-2].endswith("brought back from the last good run")
+    assert differences(before, outputs(copy)) == []
+
+
+def test_a_file_that_is_not_there_is_one_line(copy: Path) -> None:
+    write_param(copy, "train", init_from="nowhere")
+    lines = refused(copy, *COMMAND)
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert "models/nowhere" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("signum", "code", "error"),
+    [
+        (signal.SIGINT, 130, "error: interrupted, nothing was written, run the same command again"),
+        (
+            signal.SIGKILL,
+            1,
+            "error: failed to reproduce 'train': killed by signal 9, out of memory",
+        ),
+    ],
+)
+def test_a_stage_that_a_signal_ends(copy: Path, signum: int, code: int, error: str) -> None:
+    stage = copy / "stages" / "train.py"
+    kill = f"    __import__('os').kill(__import__('os').getpid(), {signum:d})\n"
+    before = "    around = circumstances()\n"
+    assert before in stage.read_text()
+    stage.write_text(stage.read_text().replace(before, kill + before))
+    lines = refused(copy, *COMMAND, code=code)
+    assert lines[-2].endswith("brought back from the last good run")
+    assert lines[-1].startswith(error)
+
+
+def test_a_bug_keeps_its_traceback(copy: Path) -> None:
+    stage = copy / "stages" / "train.py"
+    stage.write_text(stage.read_text().replace("circumstances()\n", "circumstances(1 / 0)\n"))
+    assert "ZeroDivisionError: division by zero" in refused(copy, *COMMAND)

@@ -1,11 +1,14 @@
 """Text from a trained model, on the terminal."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import save_model
+from tests.support.imports import ROOT
+from tests.support.project import run
 from tests.support.random_models import reciter
 from tools import sample
 
@@ -55,3 +58,24 @@ def test_a_prompt_longer_than_the_context(
 def test_the_end_of_text_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = said(tmp_path, capsys, "", "--samples", "2")
     assert out == f"{TEXT}\n\n---\n{TEXT}\n"
+
+
+def test_a_text_that_is_cut_is_said_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(tmp_path / "model", reciter(TOKENIZER, TEXT), {}, TOKENIZER)
+    model = ("--model", str(tmp_path / "model"), "--device", "cpu", "--temperature", "0")
+    sample.main([*model, "--tokens", "5"])
+    said = capsys.readouterr()
+    assert said.out == f"{TEXT[:5]}\n"
+    assert said.err == "note: the text goes on behind 5 tokens, --tokens shows more of it\n"
+    sample.main(model)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_prompt_keeps_the_spaces_that_make_takes_from_it(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", reciter(TOKENIZER, TEXT), {}, TOKENIZER)
+    options = f"ARGS=--model {tmp_path / 'model'} --device cpu --temperature 0"
+    make = ("make", "-s", "-o", f"{sys.prefix}/.ready", f"VENV={sys.prefix}", "sample", options)
+    assert run(ROOT, *make, "PROMPT=   abc  ").startswith("   abc  ")
+    assert run(ROOT, *make, "PROMPT=abc").startswith("abcd")

@@ -1,11 +1,14 @@
 """Several seeds of the current params as DVC experiments, and the table of all experiments."""
 
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gpt.common.errors import run_stage
@@ -151,6 +154,35 @@ def test_checkpoints_of_an_interrupted_seed_are_kept(copy: Path, said: Callable[
     assert found.startswith("seed 2, experiment seed-2-5433:\nerror: seed 2 was interrupted, ")
     assert (copy / "checkpoints/step").read_text() == "5"
     assert not (copy / "checkpoints").is_symlink()
+
+
+def test_what_a_killed_run_left_is_cleared_and_what_lives_stays(
+    ran: Path, tmp_path: Path, said: Callable[..., str]
+) -> None:
+    folder = shutil.copytree(ran, tmp_path / "toy", symlinks=True)
+    add_to_stage(
+        folder,
+        'if train["seed"] == 3 and not Path("checkpoints/killed").exists():\n'
+        "    import psutil\n"
+        '    Path("checkpoints/killed").touch()\n'
+        "    for process in psutil.Process().parents():\n"
+        '        if "seeds.main" in process.cmdline()[-1]:\n'
+        "            process.kill()\n",
+    )
+    run(folder, "dvc", "commit", "-q", "--force", "eval")
+    commit(folder)
+    code = f"import sys\nsys.path[0] = {str(ROOT)!r}\nfrom tools import seeds\nseeds.main(['3'])"
+    command = (sys.executable, "-c", code)
+    killed = subprocess.run(command, cwd=folder, env=ENV, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    standalone = folder / ".dvc/tmp/exps/standalone"
+    (left,) = (path for path in standalone.iterdir() if path.name != "run")
+    living = shutil.copytree(left, standalone / "living", symlinks=True)
+    (living / seeds.OWNER).write_text(seeds.identity(psutil.Process()))
+    text = said(folder, seeds.main, "3")
+    assert f"{left.relative_to(folder)} removed: its run was killed\n" in text
+    assert "   3           2.6192  seed-3" in text
+    assert sorted(path.name for path in standalone.iterdir()) == ["living", "run"]
 
 
 def test_a_model_that_only_this_folder_has_goes_along(copy: Path, said: Callable[..., str]) -> None:

@@ -1,0 +1,50 @@
+"""A run of the pipeline through DVC, after which nothing is lost and an error comes last."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from dvc.exceptions import DvcException, ReproductionError
+from dvc.repo import Repo
+from dvc.stage.exceptions import StageCmdFailedError
+
+from gpt.common.errors import MESSAGE_FILE, Interrupted, UserError
+from tools import restore
+from tools.stage_exit import STOPS, ending_signal
+
+
+def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> bool:
+    """Run these stages alone, or the whole pipeline; whether anything had to run.
+
+    What a failed stage has removed is brought back before the error is said. Raises UserError,
+    Interrupted, and SystemExit after a stage's traceback.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        message = Path(folder, "message")
+        os.environ[MESSAGE_FILE] = str(message)
+        try:
+            made = repo.reproduce(list(stages) or None, single_item=bool(stages), force=force)
+        except KeyboardInterrupt:
+            restore.main([])
+            raise
+        except DvcException as error:
+            restore.main([])
+            raise failure(error, message) from None
+        finally:
+            del os.environ[MESSAGE_FILE]
+    return bool(made)
+
+
+def failure(error: DvcException, message: Path) -> UserError | Interrupted | SystemExit:
+    """What to raise for DVC's error; `message` is the file that a stage left its own in, if any."""
+    cause = error.__cause__
+    if not (isinstance(error, ReproductionError) and isinstance(cause, StageCmdFailedError)):
+        return UserError(f"{cause or error}, dvc.yaml, dvc repro tells more")
+    said = message.read_text(encoding="utf-8") if message.exists() else ""
+    signum = ending_signal(cause)
+    if signum in STOPS:
+        return Interrupted(signum, said or "interrupted, run the same command again")
+    if signum is not None:
+        return UserError(f"{error}: killed by signal {signum}, out of memory perhaps, run it again")
+    return UserError(said) if said else SystemExit(1)
