@@ -10,9 +10,6 @@ from pathlib import Path
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import write_text
-from gpt.report.inputs import Places
-from gpt.report.page import render
-from gpt.report.picture import picture
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZE = "1280,1000"
@@ -26,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.pictures", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     out = parser.parse_args(arguments).out
+    from gpt.report.picture import picture  # what draws takes a second to import
+
     drawn = picture(Path("metrics/eval.json"), Path("plots/train"), Path("samples/train.md"))
     write_text(out / "training.svg", drawn)
     photograph(report(), out / "report.png")
@@ -34,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def report() -> str:
     """The report of the run that lies here."""
+    from gpt.report.inputs import Places
+    from gpt.report.page import render
+
     return render(
         Places(
             metrics=Path("metrics"),

@@ -18,7 +18,7 @@ README_LINES = 130
 CORPUS = 20_000  # bytes of it that show how its documents begin
 TARGET = re.compile(r"(?:^|`|&& )make ([a-z]+)", re.MULTILINE)
 CODE = re.compile(r"^```bash\n(.*?)^```$|(`[^`\n]+`)", re.MULTILINE | re.DOTALL)
-PROMPT = re.compile(r'(?:PROMPT=|--prompt )"([^"$]+)"')
+PROMPT = re.compile(r'(?:PROMPT=|--prompt )"(\w[^"$\n]*)"')
 KEY = re.compile(r"`([a-z_]+)\.([a-z_]+)(?:: [^`]+)?`")
 FILES = {"bin", "json", "md", "py", "tsv", "yaml"}  # endings: `train.bin` is no key
 

@@ -70,15 +70,14 @@ def test_several_files_are_those_of_transformers(tmp_path: Path, dtype: Any, siz
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_several_files_come_back(tmp_path: Path, dtype: Any) -> None:
     params = ExportParams(dtype=dtype, max_shard_size="9KB")
+    stored = torch_dtype(params.dtype)
     plain, ours = forms(tmp_path, params)
     state = loaded(ours).state_dict()  # every tensor found, none unknown
     for name, tensor in tensors(plain).items():
-        assert torch.equal(state[name], tensor.to(torch_dtype(params.dtype)).float()), name
+        assert torch.equal(state[name], tensor.to(stored).float()), name
     again = load_model(imported(ours, tmp_path / "again"))
     for name, tensor in load_model(tmp_path / "trained").named_parameters():
-        assert torch.equal(
-            again.get_parameter(name), tensor.to(torch_dtype(params.dtype)).float()
-        ), name
+        assert torch.equal(again.get_parameter(name), tensor.to(stored).float()), name
 
 
 def test_a_number_that_has_no_bfloat16_is_refused(tmp_path: Path) -> None:
