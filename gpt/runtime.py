@@ -49,7 +49,8 @@ def set_determinism(deterministic: bool) -> None:
     if deterministic:
         # cuBLAS reads this when it starts: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    # Not by use_deterministic_algorithms, which imports PyTorch's compiler: that takes a second.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
     torch.backends.cudnn.benchmark = not deterministic
 
 

@@ -11,7 +11,7 @@ from gpt.common.errors import run_stage
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what differs between A and B and whether B is better."""
     args = parse_args(arguments)
-    from gpt.report.comparison_text import report  # here, since DVC takes a second
+    from gpt.report.comparison_text import comparison, report  # here, since DVC takes a second
     from gpt.report.project import open_project
     from gpt.report.runs import other_seeds, side
 
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         a, b = side(repo, args.a), side(repo, args.b)
         more_a = other_seeds(repo, a[0], b) if len(a) == 1 else []
         more_b = other_seeds(repo, b[0], a) if len(b) == 1 else []
-        print(report(a, b, more_a, more_b, everything=args.all))
+        print(report(comparison(a, b, more_a, more_b, everything=args.all)))
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
-from typing import Any
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
@@ -34,24 +34,42 @@ Row = tuple[str, ...]
 Side = Sequence[Run]
 
 
-def report(a: Side, b: Side, more_a: Side, more_b: Side, everything: bool = False) -> str:
-    """The comparison of the runs `a` with the runs `b`, in lines, its verdict first.
+class Part(NamedTuple):
+    """A part of a comparison: its label, and its lines."""
+
+    label: str
+    lines: list[str]
+
+
+def report(parts: Iterable[Part]) -> str:
+    """The comparison in lines, each part's label before its first one."""
+    return "\n".join(
+        f"{'' if i else part.label:<9} {line}"
+        for part in parts
+        for i, line in enumerate(part.lines)
+    )
+
+
+def comparison(
+    a: Side, b: Side, more_a: Side, more_b: Side, everything: bool = False
+) -> list[Part]:
+    """The comparison of the runs `a` with the runs `b`, its verdict first.
 
     `more_a` and `more_b` are other seeds of a side that is a single run. Unless `everything` is
     asked for, metrics that repeat the loss or are rounding alone are counted and not shown. Raises
     UserError.
     """
-    found, unit = loss_lines(a, b, more_a, more_b)
-    lines = [
+    found, unit = loss_parts(a, b, more_a, more_b)
+    parts = [
         *found,
-        *block("compare", [(names(a), "→", names(b))]),
-        *block("params", params_rows(a, b)),
-        *block("code", code_rows(a, b, everything)),
-        *block("data", [(path,) for path in changed(a[0].origin, b[0].origin)]),
-        *prose("note", environments.note([*a, *b])),
-        *metrics_lines(metrics_rows(a, b), unit, everything),
+        block("compare", [(names(a), "→", names(b))]),
+        block("params", params_rows(a, b)),
+        block("code", code_rows(a, b, everything)),
+        block("data", [(path,) for path in changed(a[0].origin, b[0].origin)]),
+        prose("note", environments.note([*a, *b])),
+        metrics_part(metrics_rows(a, b), unit, everything),
     ]
-    return "\n".join(lines)
+    return [part for part in parts if part.lines]
 
 
 def names(side: Side) -> str:
@@ -59,9 +77,9 @@ def names(side: Side) -> str:
     return ", ".join(run.name for run in side)
 
 
-def block(label: str, rows: Sequence[Row]) -> list[str]:
-    """Lines of aligned columns, the label before the first one."""
-    return labelled(label, columns(rows))
+def block(label: str, rows: Sequence[Row]) -> Part:
+    """A part of aligned columns."""
+    return Part(label, columns(rows))
 
 
 def columns(rows: Sequence[Row]) -> list[str]:
@@ -70,14 +88,9 @@ def columns(rows: Sequence[Row]) -> list[str]:
     return table.splitlines()
 
 
-def prose(label: str, text: str) -> list[str]:
-    """Lines of a text, no word broken, the label before the first one."""
-    return labelled(label, wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
-
-
-def labelled(label: str, lines: Iterable[str]) -> list[str]:
-    """The lines with a label before the first one."""
-    return [f"{'' if i else label:<9} {line}" for i, line in enumerate(lines)]
+def prose(label: str, text: str) -> Part:
+    """A part of text, no word broken."""
+    return Part(label, wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def params_rows(a: Side, b: Side) -> list[Row]:
@@ -100,12 +113,12 @@ def listed(side: Side, key: str) -> str:
     return ", ".join(dict.fromkeys(shown(run.params.get(key, MISSING)) for run in side))
 
 
-def metrics_lines(rows: Sequence[Row], unit: str | None, everything: bool) -> list[str]:
+def metrics_part(rows: Sequence[Row], unit: str | None, everything: bool) -> Part:
     """The metrics that differ, and how many of them are not shown."""
     kept = [row for row in rows if everything or matters(row, rows, unit)]
     rest = len(rows) - len(kept)
     more = [f"{rest} {'more ' if kept else ''}differ, ALL=1 shows them"] if rest else []
-    return labelled("metrics", [*columns(kept), *more])
+    return Part("metrics", [*columns(kept), *more])
 
 
 def matters(row: Row, rows: Sequence[Row], unit: str | None) -> bool:
@@ -160,7 +173,7 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def loss_lines(a: Side, b: Side, more_a: Side, more_b: Side) -> tuple[list[str], str | None]:
+def loss_parts(a: Side, b: Side, more_a: Side, more_b: Side) -> tuple[list[Part], str | None]:
     """Verdict, difference of the loss and what its interval covers; the unit, if compared."""
     obstacle = why_not(a, b)
     try:
@@ -168,14 +181,14 @@ def loss_lines(a: Side, b: Side, more_a: Side, more_b: Side) -> tuple[list[str],
             raise NotComparable(obstacle)
         pairs = pair(*(documents(side) for side in (a, b, more_a, more_b)))
     except NotComparable as error:
-        return prose("verdict", f"cannot tell: {error}"), None
+        return [prose("verdict", f"cannot tell: {error}")], None
     found = difference(pairs)
-    lines = [
-        *prose("verdict", verdict(found, pairs.unit, a, b)),
-        *prose("loss", interval(found, pairs.unit)),
-        *prose("covers", coverage(pairs, a, b)),
+    parts = [
+        prose("verdict", verdict(found, pairs.unit, a, b)),
+        prose("loss", interval(found, pairs.unit)),
+        prose("covers", coverage(pairs, a, b)),
     ]
-    return lines, pairs.unit
+    return parts, pairs.unit
 
 
 def documents(side: Side) -> list[Documents]:

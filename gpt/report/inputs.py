@@ -59,6 +59,16 @@ def cell(text: str) -> Cell:
         return text
 
 
+def read_finished_samples(path: Path) -> list[tuple[str, str]] | None:
+    """The samples of the finished model, the one to show for all first.
+
+    That is the second of them: it is drawn at random, where the first takes the likeliest tokens.
+    """
+    if not (found := read_samples(path)):
+        return found
+    return [*found[1:2], *found[:1], *found[2:]]
+
+
 def read_samples(path: Path) -> list[tuple[str, str]] | None:
     """Heading, with its note if it has one, and text of each sample that a stage wrote."""
     if not path.exists():

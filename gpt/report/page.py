@@ -19,6 +19,7 @@ from gpt.report import charts, formats
 from gpt.report.inputs import (
     Places,
     Row,
+    read_finished_samples,
     read_object,
     read_provenance,
     read_samples,
@@ -85,7 +86,7 @@ def collect(places: Places) -> dict[str, Any]:
         "learning": learning(places, evaluation, specs),
         "cutting": cutting(locked),
         "where": losses_where(places.plots / "eval", specs),
-        "samples": read_samples(places.samples / "eval.md"),
+        "samples": read_finished_samples(places.samples / "eval.md"),
         "along": read_samples(places.samples / "train.md"),
         "parity": {name: parity(places, name, specs) for name in PARITY},
         "network": network(places.plots, specs),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpt.eval.baselines import baselines_table
-from gpt.report.inputs import read_object, read_samples
+from gpt.report.inputs import read_finished_samples, read_object
 
 WIDTH = 78
 SAMPLE_LINES = 6
@@ -21,8 +21,8 @@ def run_summary(project: Path) -> Iterator[str]:
     if (metrics := read_object(project / "metrics" / "eval.json")) is not None:
         yield ""
         yield baselines_table(metrics)
-    if samples := read_samples(project / "samples" / "eval.md"):
-        heading, text = samples[min(1, len(samples) - 1)]  # the second is drawn, not the likeliest
+    if samples := read_finished_samples(project / "samples" / "eval.md"):
+        heading, text = samples[0]
         yield ""
         yield f"it writes ({heading.partition(':')[0]}; more in samples/eval.md):"
         lines = [line for part in text.splitlines() for line in textwrap.wrap(part, WIDTH - 2)]

@@ -61,6 +61,8 @@ class GradientStep:
         return torch.from_numpy(np.ascontiguousarray(ids)).to(self.device, non_blocking=True)
 
     def _compile(self, said: Callable[[str], None]) -> None:
+        # The compiler is told too (`gpt.runtime.set_determinism`).
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
         compiled = torch.compile(next_token_loss)
         shape = (self.params.batch_size, self.model.config.block_size)
         ids = torch.zeros(shape, dtype=torch.int64, device=self.device)

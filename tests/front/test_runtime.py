@@ -1,6 +1,7 @@
 """What a run says about its machine and its circumstances."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from gpt.common.errors import UserError
 from gpt.config import Device
 from gpt.runtime import choose_device, circumstances, machine
+from tests.support.imports import ROOT
 
 
 @pytest.fixture
@@ -65,3 +67,16 @@ def test_a_device_that_is_not_there_is_one_line() -> None:
         choose_device(missing)
     with pytest.raises(UserError, match=f"--device is {missing}, not available"):
         choose_device(missing, "--device")
+
+
+def test_determinism_is_switched_on_without_the_compiler() -> None:
+    code = (
+        "import sys, torch\n"
+        "from gpt.runtime import set_determinism\n"
+        "set_determinism(True)\n"
+        "assert torch.are_deterministic_algorithms_enabled()\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "set_determinism(False)\n"
+        "assert not torch.are_deterministic_algorithms_enabled()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

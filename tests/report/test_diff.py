@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from gpt.common.errors import run_stage
+from gpt.report.verdict import findings
 from tests.support.dvc_yaml import STAGES, paths
 from tests.support.imports import ROOT
 from tests.support.project import ENV, commit, run
@@ -291,6 +292,9 @@ def test_the_last_commit_against_the_workspace(copy: Path, compare: Compare) -> 
     found = compare(copy)
     assert found["params"] == ["train.loss 0.5 → 0.7"]
     assert found["verdict"][0].startswith("worse: ")
+    shown = dict(findings(copy))  # on the report's page
+    assert list(shown) == ["verdict", "loss", "covers"]
+    assert [shown["verdict"], shown["loss"]] == [found["verdict"][0], found["loss"][0]]
     edit(copy, "toy.py", "import hashlib", "import  hashlib")
     assert compare(copy)["verdict"][0].startswith("cannot tell: toy.py at workspace is not what")
 

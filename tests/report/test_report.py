@@ -19,13 +19,12 @@ from gpt.eval.samples import prompts_page, variants
 from gpt.plan.params import load_params
 from gpt.report import charts
 from gpt.report.charts import baseline_rows
-from gpt.report.comparison_text import block
+from gpt.report.comparison_text import block, report
 from gpt.report.formats import exact, figure, power, size
 from gpt.report.inputs import Places, read_samples, read_table
 from gpt.report.page import TEMPLATE, is_rounding, render
 from gpt.report.project import Changes, changes_since_commit
 from gpt.report.stages import read_stages
-from gpt.report.verdict import blocks
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.history import History, SampleRow, ValidationRow, write_samples
 from tests.support.browser import Page, chromium
@@ -231,7 +230,7 @@ def test_the_first_sentence_says_what_was_trained_and_how_good_it_is(page: Outli
 
 def test_three_figures_stand_beside_the_first_sample(page: Outline) -> None:
     top = page.words[: page.words.index("How good is it?")]
-    assert f"It writes, {NASTY} 0 {NASTY} {TALE.strip()}" in top
+    assert f"It writes, {NASTY} 1 {TALE.strip()}" in top  # that of the summary of make repro
     assert "From the bigram to the entropy 97.3% 0.042 nats per token are left" in top
     assert "Perplexity 1.899 0.223 bits per byte" in top
     assert (
@@ -586,8 +585,8 @@ def test_fractions_of_a_proof_are_noise() -> None:
 
 
 def test_the_parts_of_a_comparison() -> None:
-    lines = block("verdict", [("cannot tell: x",)]) + block("code", [("gpt/a.py",), ("gpt/b.py",)])
-    assert blocks("\n".join(lines)) == {"verdict": "cannot tell: x", "code": "gpt/a.py gpt/b.py"}
+    parts = [block("verdict", [("cannot tell: x",)]), block("data", [("gpt/a.py",), ("gpt/b.py",)])]
+    assert report(parts) == "verdict   cannot tell: x\ndata      gpt/a.py\n          gpt/b.py"
 
 
 def test_the_command_writes_the_page_or_nothing(project: Path, tmp_path: Path) -> None:
