@@ -13,6 +13,7 @@ from gpt.hf.card import Origins, read_origins, write_card
 from gpt.hf.convert import export_model, export_tokenizer, write_unsupported
 from gpt.hf.params import ExportParams
 from gpt.weights.model_folder import load_config
+from gpt.weights.tensor_files import DTYPE_OF
 
 RECORDS = {
     "text": "provenance.json of the text",
@@ -49,10 +50,11 @@ def export_or_say_why_not(args: argparse.Namespace) -> str:
 
 def export(model: Path, folder: Path, params: ExportParams, origins: Origins) -> tuple[int, bool]:
     """Write the GPT in `model` to `folder`; the bytes written, and whether a tokenizer is there."""
+    dtype = DTYPE_OF[params.dtype]
     with new_folder(folder) as out:
-        config = export_model(model, out, params.torch_dtype, params.max_shard_size)
+        config = export_model(model, out, dtype, params.max_shard_size)
         has_tokenizer = export_tokenizer(model, out, config.block_size)
-        write_card(model, out, params.torch_dtype, origins)
+        write_card(model, out, dtype, origins)
         return sum(path.stat().st_size for path in out.iterdir()), has_tokenizer
 
 

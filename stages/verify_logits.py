@@ -25,6 +25,7 @@ from gpt.parity.results import (
 )
 from gpt.parity.verify import verify
 from gpt.weights.model_folder import load_config, load_provenance
+from gpt.weights.tensor_files import DTYPE_OF
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,7 +45,7 @@ def prove(args: argparse.Namespace, line: Line) -> str:
     pretrained = load_provenance(args.model).get("pretrained", True)
     stored = None
     if args.exported:
-        stored = load_section(args.params, "export_hf", ExportParams).torch_dtype
+        stored = DTYPE_OF[load_section(args.params, "export_hf", ExportParams).dtype]
     tell = partial(show, line, args.list)
     found = verify(args.model, args.reference, params, tell, stored)
     if args.list:

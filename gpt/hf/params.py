@@ -2,7 +2,6 @@
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field, model_validator
 
 from gpt.common.params import Section, Seed
@@ -31,8 +30,3 @@ class ExportParams(Section):
     dtype: Precision
     # Of a file, counted as transformers does, 1 KB being 1,000 bytes; None: all in one file.
     max_shard_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}(KB|MB|GB)$")] | None
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """The dtype of the stored tensors."""
-        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
