@@ -11,7 +11,7 @@ from gpt.common.screen import stage
 from gpt.config import GPTConfig, count_parameters
 from gpt.hf.card import Origins, read_origins, write_card
 from gpt.hf.convert import export_model, export_tokenizer, write_unsupported
-from gpt.hf.params import ExportParams
+from gpt.hf.export_params import ExportParams
 from gpt.weights.model_folder import load_config
 from gpt.weights.tensor_files import DTYPE_OF
 

@@ -11,7 +11,7 @@ from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
 from gpt.config import GPTConfig
 from gpt.hf.convert import write_unsupported
-from gpt.hf.params import ExportParams
+from gpt.hf.export_params import ExportParams
 from gpt.parity.check import Finding, Skipped
 from gpt.parity.params import VerifyParams
 from gpt.parity.results import (

@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 from gpt.common.errors import UserError
 from gpt.common.params import parse_section
 from gpt.hf.card import Origins
+from gpt.hf.export_params import ExportParams
 from gpt.hf.files import INDEX
-from gpt.hf.params import ExportParams
 from gpt.weights.model_folder import load_model, save_model
 from gpt.weights.tensor_files import DTYPE_OF, WEIGHTS
 from stages.export_hf import export
