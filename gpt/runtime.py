@@ -54,11 +54,6 @@ def set_determinism(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def torch_dtype(name: Precision) -> torch.dtype:
-    """torch's dtype of that name."""
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
 def precision(device: torch.device, dtype: Precision) -> AbstractContextManager[object]:
     """The context for the forward pass: bfloat16 autocast over float32 weights, or nothing."""
     if dtype == "float32":

@@ -10,7 +10,7 @@ from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.common.screen import stage
 from gpt.config import GPTConfig, count_parameters
-from gpt.hf.params import ExportParams
+from gpt.hf.export_params import ExportParams
 
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
     from gpt.hf.card import Origins
@@ -56,9 +56,9 @@ def export(model: Path, folder: Path, params: ExportParams, origins: "Origins") 
     """Write the GPT in `model` to `folder`; the bytes written, and whether a tokenizer is there."""
     from gpt.hf.card import write_card
     from gpt.hf.convert import export_model, export_tokenizer
-    from gpt.runtime import torch_dtype
+    from gpt.weights.tensor_files import DTYPE_OF
 
-    dtype = torch_dtype(params.dtype)
+    dtype = DTYPE_OF[params.dtype]
     with new_folder(folder) as out:
         config = export_model(model, out, dtype, params.max_shard_size)
         has_tokenizer = export_tokenizer(model, out, config.block_size)

@@ -11,7 +11,7 @@ from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
 from gpt.config import GPTConfig
-from gpt.hf.params import ExportParams
+from gpt.hf.export_params import ExportParams
 from gpt.parity.params import VerifyParams
 
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
@@ -30,8 +30,8 @@ def prove(args: argparse.Namespace, params: VerifyParams, line: Line) -> str:
     """Do all of it and return the verdict by link. Raises UserError where anything failed."""
     from gpt.parity.results import distance_lines, metrics, mutant_line, summary_line, write_tables
     from gpt.parity.verify import verify
-    from gpt.runtime import torch_dtype
     from gpt.weights.model_folder import load_config, load_provenance
+    from gpt.weights.tensor_files import DTYPE_OF
 
     kind = load_config(args.model).kind
     if kind != GPTConfig.kind:
@@ -40,7 +40,7 @@ def prove(args: argparse.Namespace, params: VerifyParams, line: Line) -> str:
     pretrained = load_provenance(args.model).get("pretrained", True)
     stored = None
     if args.exported:
-        stored = torch_dtype(load_section(args.params, "export_hf", ExportParams).dtype)
+        stored = DTYPE_OF[load_section(args.params, "export_hf", ExportParams).dtype]
     tell = partial(show, line, args.list)
     found = verify(args.model, args.reference, params, tell, stored)
     if args.list:

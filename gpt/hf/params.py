@@ -1,11 +1,10 @@
-"""The sections `import_hf` and `export_hf` of params.yaml."""
+"""The section `import_hf` of params.yaml."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from gpt.common.params import Section, Seed
-from gpt.config import Precision
 
 
 class ImportParams(Section):
@@ -22,11 +21,3 @@ class ImportParams(Section):
         if self.source == "local" and self.path is None:
             raise ValueError("source 'local' needs path")
         return self
-
-
-class ExportParams(Section):
-    """Form of the exported weights."""
-
-    dtype: Precision  # of the stored tensors
-    # Of a file, counted as transformers does, 1 KB being 1,000 bytes; None: all in one file.
-    max_shard_size: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}(KB|MB|GB)$")] | None

@@ -9,7 +9,8 @@ from gpt.common.params import parse_section, read_yaml
 from gpt.data.download_params import DownloadParams
 from gpt.data.tokenize_params import TokenizeParams
 from gpt.eval.params import EvalParams
-from gpt.hf.params import ExportParams, ImportParams
+from gpt.hf.export_params import ExportParams
+from gpt.hf.params import ImportParams
 from gpt.parity.params import VerifyParams
 from gpt.train.params import TrainingParams
 

@@ -18,7 +18,9 @@ from torch import Tensor
 from gpt.common.errors import SCRUB, UserError
 
 WEIGHTS = "model.safetensors"
-DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}  # that are written
+# The dtypes that are written: by their names in params, and as safetensors calls them.
+DTYPE_OF = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 Shape = tuple[int, ...]
 
 

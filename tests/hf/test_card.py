@@ -83,7 +83,7 @@ def run_example(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
 
 
 def test_the_front_matter_is_what_the_hub_reads(tmp_path: Path) -> None:
-    data = loaded(card(trained(tmp_path / "model"), KNOWN)).data
+    data: Any = loaded(card(trained(tmp_path / "model"), KNOWN)).data
     assert (data.license, data.language) == ("mit", "en")
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-generation")
     results = {result.metric_type: result.metric_value for result in data.eval_results or []}
@@ -102,20 +102,21 @@ def test_what_is_recorded_is_said(tmp_path: Path) -> None:
 
 def test_what_is_not_recorded_is_called_unknown(tmp_path: Path) -> None:
     text = card(trained(tmp_path / "model"))
-    data = loaded(text).data
+    data: Any = loaded(text).data
     assert (data.license, data.language, data.eval_results) == ("unknown", None, None)
     assert "Source and licence are unknown here." in text
     assert "None are recorded with the export." in text
     nameless = Origins(TEXT | {"source": "path", "licence": None}, TOKENS, SCORES)
     text = card(tmp_path / "model", nameless)
-    assert (loaded(text).data.license, loaded(text).data.language) == ("unknown", None)
+    data = loaded(text).data
+    assert (data.license, data.language) == ("unknown", None)
     assert "| licence of the text | unknown, see the source |" in text
 
 
 @pytest.mark.parametrize("licence", ["Ask `me` | ---\nevil: [", "no", "1.0", "~"])
 def test_any_licence_is_quoted(tmp_path: Path, licence: str) -> None:
     text = card(trained(tmp_path / "model"), Origins(TEXT | {"licence": licence}))
-    data = loaded(text).data
+    data: Any = loaded(text).data
     assert (data.license, data.license_name) == ("other", " ".join(licence.splitlines()))
     assert "evil" not in data.to_dict()
 
@@ -192,7 +193,8 @@ def test_the_example_of_an_imported_model_runs(
 def test_an_imported_model_is_named_with_its_commit(tmp_path: Path) -> None:
     known = {"source": "hub", "name": "openai-community/gpt2", "revision": "607a30d", "files": {}}
     text = card(trained(tmp_path / "model", **known))
-    assert loaded(text).data.base_model == "openai-community/gpt2"
+    data: Any = loaded(text).data
+    assert data.base_model == "openai-community/gpt2"
     assert "(https://huggingface.co/openai-community/gpt2), commit `607a30d`" in text
     assert "unknown here, see https://huggingface.co/openai-community/gpt2" in text
     seeded = {"source": "seeded", "name": "gpt2", "files": {"config.json": "e" * 64}}

@@ -12,11 +12,10 @@ from transformers import AutoModelForCausalLM
 from gpt.common.errors import UserError
 from gpt.common.params import parse_section
 from gpt.hf.card import Origins
+from gpt.hf.export_params import ExportParams
 from gpt.hf.files import INDEX
-from gpt.hf.params import ExportParams
-from gpt.runtime import torch_dtype
 from gpt.weights.model_folder import load_model, save_model
-from gpt.weights.tensor_files import WEIGHTS
+from gpt.weights.tensor_files import DTYPE_OF, WEIGHTS
 from stages.export_hf import export
 from tests.support.exports import PLAIN, exported, tale_tokenizer
 from tests.support.hf_models import imported, loaded
@@ -53,7 +52,7 @@ def test_bfloat16_is_each_number_rounded(tmp_path: Path) -> None:
 def test_several_files_are_those_of_transformers(tmp_path: Path, dtype: Any, size: str) -> None:
     params = ExportParams(dtype=dtype, max_shard_size=size)
     plain, ours = forms(tmp_path, params)
-    model: Any = AutoModelForCausalLM.from_pretrained(plain, dtype=torch_dtype(params.dtype))
+    model: Any = AutoModelForCausalLM.from_pretrained(plain, dtype=DTYPE_OF[dtype])
     model.save_pretrained(tmp_path / "theirs", max_shard_size=size)
     names = {path.name for path in ours.glob("*.safetensors*")}
     assert names == {path.name for path in (tmp_path / "theirs").glob("*.safetensors*")}
@@ -70,14 +69,13 @@ def test_several_files_are_those_of_transformers(tmp_path: Path, dtype: Any, siz
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_several_files_come_back(tmp_path: Path, dtype: Any) -> None:
     params = ExportParams(dtype=dtype, max_shard_size="9KB")
-    stored = torch_dtype(params.dtype)
     plain, ours = forms(tmp_path, params)
     state = loaded(ours).state_dict()  # every tensor found, none unknown
     for name, tensor in tensors(plain).items():
-        assert torch.equal(state[name], tensor.to(stored).float()), name
+        assert torch.equal(state[name], tensor.to(DTYPE_OF[dtype]).float()), name
     again = load_model(imported(ours, tmp_path / "again"))
     for name, tensor in load_model(tmp_path / "trained").named_parameters():
-        assert torch.equal(again.get_parameter(name), tensor.to(stored).float()), name
+        assert torch.equal(again.get_parameter(name), tensor.to(DTYPE_OF[dtype]).float()), name
 
 
 def test_a_number_that_has_no_bfloat16_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from gpt.generate import Continuation, Sampler
-from gpt.hf.params import ExportParams
+from gpt.hf.export_params import ExportParams
 from gpt.model import GPT
 from gpt.weights.model_folder import load_model
 from tests.support.exports import exported, tale_tokenizer

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from gpt.hf.export_params import ExportParams
 from gpt.hf.files import INDEX
-from gpt.hf.params import ExportParams
 from gpt.parity.exported import read_files
 from gpt.parity.results import failures
 from gpt.parity.subject import to_bfloat16

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import resource
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -99,9 +98,11 @@ def main() -> None:
         return {str(path): digest for path, digest in files().items() if path not in inputs}
 
     def clean() -> None:
-        for path in Path().iterdir():
-            if not any(path in (kept, *kept.parents) for kept in inputs):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in sorted(Path().rglob("*"), reverse=True):  # what is in a folder comes first
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+            elif path.is_file() and path not in inputs:
+                path.unlink()
 
     for _ in range(2):  # the first run may fill caches elsewhere too
         clean()

@@ -20,7 +20,7 @@ INPUTS = {
     "tokenize": ("params.yaml", "data/raw"),
     "train": ("params.yaml", "data/tokens"),
     "eval": ("params.yaml", "data/tokens", "models/trained"),
-    "export_hf": ("models/trained",),
+    "export_hf": ("params.yaml", "data/raw", "data/tokens", "metrics/eval.json", "models/trained"),
     "import_hf": ("params.yaml", "models/exported"),
 }
 ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gpt.config import GPTConfig
 from gpt.hf.card import Origins
-from gpt.hf.params import ExportParams
+from gpt.hf.export_params import ExportParams
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.weights.model_folder import save_model
 from stages.export_hf import export
