@@ -164,7 +164,7 @@ def test_a_hub_model_without_a_network(
 ) -> None:
     folder = shutil.copytree(finished, tmp_path / "work")
     params = read_yaml(folder / "params.yaml")
-    params["import_hf"]["source"] = "hub"
+    params["import_hf"] |= {"source": "hub", "model": "gpt2"}
     write_params(folder, params)
     before = contents(folder)
     monkeypatch.chdir(folder)
