@@ -183,7 +183,8 @@ def free_name(repo: Repo, here: Run, seed: int) -> str:
 def outside_git(repo: Repo, here: Run) -> list[str]:
     """What stages read that neither git nor DVC keeps, as a model's folder: DVC has to copy it."""
     made = {out.fs_path for out in repo.index.outs}
-    read = [dep.fs_path for dep in repo.index.deps if dep.fs_path not in made]
+    deps = (Path(dep.fs_path) for dep in repo.index.deps)
+    read = [str(dep) for dep in deps if made.isdisjoint(map(str, (dep, *dep.parents)))]
     paths = {os.path.relpath(path) for path in (*read, here.params.get("download.path")) if path}
     return sorted(
         path

@@ -1,4 +1,4 @@
-"""A repository whose one quick stage writes what the pipeline's would."""
+"""A repository whose quick stages write what the pipeline's would."""
 
 from pathlib import Path
 
@@ -35,10 +35,14 @@ Path("metrics/train_provenance.json").write_text(json.dumps(known))
 """
 DVC_YAML = """
 stages:
+  download:
+    cmd: mkdir -p data/raw && cp corpus.txt data/raw
+    deps: [corpus.txt]
+    outs: [data/raw]
   eval:
     cmd: python toy.py
     params: [download, tokenize, train, eval]
-    deps: [toy.py, gpt/parts, torch_version, processor]
+    deps: [toy.py, data/raw/corpus.txt, gpt/parts, torch_version, processor]
     outs:
       - metrics/train_provenance.json: {cache: false}
       - plots/eval: {cache: false}
@@ -57,6 +61,7 @@ def toy_project(folder: Path) -> Path:
     """A git and DVC repository, run once and committed."""
     files = {
         "toy.py": TOY,
+        "corpus.txt": "a text",
         "gpt/parts/__init__.py": "",
         "gpt/parts/effect.py": "EFFECT = 0.0\n",
         ".dvcignore": (ROOT / ".dvcignore").read_text(),
