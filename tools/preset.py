@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--presets", type=Path, default=Path("presets"))
     args = parser.parse_args(arguments)
     write_text(args.params, merged_text(args.params, preset_file(args.presets, args.name)))
-    print(f"{args.name} is in {args.params}, see git diff {args.params}, then dvc repro")
+    print(f"{args.name} is in {args.params}, see git diff {args.params}, then make repro")
 
 
 if __name__ == "__main__":
