@@ -24,13 +24,15 @@ setup: $(READY) ## install the locked dependencies into .venv
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "installing torch and the other packages into $(VENV): some gigabytes, a few minutes"
+	@$(PYTHON) -m venv "$(VENV)"
+	@test -t 1 || quiet=--quiet; \
+	  "$(BIN)/python" -m pip install $$quiet --disable-pip-version-check -r requirements.txt
 	@"$(BIN)/python" -m tools.plots_template || true # only the plots need it
 	@touch "$@"
 
-repro: $(READY) ## run the whole pipeline, or what of it changed
-	@python -m tools.repro
+repro: $(READY) ## run what of the pipeline has changed; FORCE=1: all of it
+	@python -m tools.repro $(if $(FORCE),--force)
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
@@ -45,13 +47,13 @@ format: $(READY) ## put the code into its format
 	ruff check --fix .
 	ruff format .
 
-verify: $(READY) ## prove that the model equals Hugging Face's; FORCE=1: again; HF=gpt2: theirs
+verify: $(READY) ## prove it equal to Hugging Face's; FORCE=1, HF=gpt2
 	@$(if $(HF),python -m tools.verify_hf "$(HF)",python -m tools.repro --verify $(if $(FORCE),--force))
 
-prove: $(READY) ## run the pipeline in two places and compare every byte that it writes
+prove: $(READY) ## run the pipeline in two places, compare every byte
 	python -m tests.pipeline.prove
 
-chaos: $(READY) ## kill the pipeline a hundred times: the same bytes must come out
+chaos: $(READY) ## kill the pipeline a hundred times, compare every byte
 	python -m tests.robustness.chaos --kills 100
 
 fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
@@ -63,16 +65,16 @@ endurance: $(READY) ## 10,000 training steps: memory, open files, speed
 bench: $(READY) ## measure speed in pairs against transformers
 	python -m benchmarks.bench
 
-sample: $(READY) ## let models/trained speak: make sample PROMPT="Once upon a time"
+sample: $(READY) ## a text of the model: make sample PROMPT="Once upon a time"
 	@python -m tools.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
 
-preset: $(READY) ## merge presets/NAME.yaml into params.yaml: make preset NAME=tiny
+preset: $(READY) ## put a preset into params.yaml: make preset NAME=tiny
 	@python -m tools.preset $(NAME)
 
-diff: $(READY) ## did it help? A=REV B=REV, by default the last commit and the workspace; ALL=1
+diff: $(READY) ## did it help? the last commit and now, or A=REV B=REV; ALL=1
 	@python -m tools.diff "$(A)" "$(B)"$(if $(ALL), --all)
 
-seeds: $(READY) ## how far the seed alone moves the loss: the current params with N=3 seeds
+seeds: $(READY) ## how far the seed alone moves the loss: N=3 runs
 	@python -m tools.check_params
 	@python -m tools.mend
 	@python -m tools.seeds $(N)
@@ -80,7 +82,7 @@ seeds: $(READY) ## how far the seed alone moves the loss: the current params wit
 experiments: $(READY) ## all DVC experiments beside the workspace
 	@python -m tools.experiments
 
-plan: $(READY) ## what a run will take: make plan PRESET=tiny MACHINE=a100 PRICE=2 MEASURE=1
+plan: $(READY) ## what a run takes: PRESET=tiny MACHINE=a100 PRICE=2 MEASURE=1
 	@python -m tools.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \
 	  $(if $(TOKENS_PER_SECOND),--tokens-per-second "$(TOKENS_PER_SECOND)") \
 	  $(if $(PRICE),--price "$(PRICE)") $(if $(MEASURE),--measure) $(ARGS)
@@ -94,7 +96,7 @@ report: $(READY) ## one HTML page of all that the pipeline recorded
 scrub: $(READY) ## read every byte that DVC keeps, and mend what rotted
 	@python -m tools.scrub
 
-pictures: $(READY) ## draw the pictures of the README anew, from the run that lies here
+pictures: $(READY) ## draw the README's pictures anew, from the run here
 	@python -m tools.pictures
 
 map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md

@@ -26,7 +26,7 @@ def train(args: argparse.Namespace, params: TrainingParams) -> str:
     """Read the tokens, train, and return what came out in a sentence."""
     from gpt.data.dataset import open_dataset
     from gpt.runtime import choose_device, circumstances, machine, set_determinism, versions
-    from gpt.train.history import LiveCurves
+    from gpt.train.history import LiveCurves, write_curves
     from gpt.train.identity import run_identity
     from gpt.train.initial import initial_model, origin
     from gpt.train.resume import Checkpoints
@@ -46,20 +46,21 @@ def train(args: argparse.Namespace, params: TrainingParams) -> str:
     }
     identity = run_identity(params, provenance)
     checkpoints = Checkpoints(args.checkpoints, identity, params.train)
-    trainer = Trainer(model.to(device), params.train, data, checkpoints, LiveCurves(args.plots))
-    trainer.run()
+    with LiveCurves(args.plots) as live:
+        trainer = Trainer(model.to(device), params.train, data, checkpoints, live)
+        trainer.run()
+        write_curves(args.plots, trainer.history)
     write_json(args.circumstances, around)
     return write_results(args, trainer, provenance | checkpoints.provenance())
 
 
 def write_results(args: argparse.Namespace, trainer: "Trainer", provenance: dict[str, Any]) -> str:
     """Write what the training made, and return its figures in a sentence."""
-    from gpt.train.history import write_curves, write_samples
+    from gpt.train.history import write_samples
     from gpt.train.metrics import speed_metrics, train_metrics
     from gpt.weights.model_folder import save_model
     from gpt.weights.source_files import load_source_files
 
-    write_curves(args.plots, trainer.history)
     trainer.history.diagnostics.write(args.diagnostics)
     write_samples(args.samples, trainer.history)
     source_files, tokenizer = load_source_files(args.init), trainer.data.tokenizer

@@ -16,7 +16,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--presets", type=Path, default=Path("presets"))
     args = parser.parse_args(arguments)
-    write_text(args.params, merged_text(args.params, preset_file(args.presets, args.name)))
+    merged = merged_text(args.params, preset_file(args.presets, args.name))
+    if merged == args.params.read_text(encoding="utf-8"):
+        print(f"{args.params} has the values of {args.name} already")
+        return
+    write_text(args.params, merged)
     print(f"{args.name} is in {args.params}, see git diff {args.params}, then make repro")
 
 

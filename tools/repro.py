@@ -32,9 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         mend.main([])
         logging.getLogger("dvc").setLevel(logging.CRITICAL)
     with closing(open_project(Path())) as repo:
-        changed = reproduce(repo, VERIFICATION if args.verify else (), args.force)
-    if not changed:
+        ran = reproduce(repo, VERIFICATION if args.verify else (), args.force)
+        stages = VERIFICATION if args.verify else [stage.name for stage in repo.index.stages]
+    stand = [stage for stage in stages if stage not in ran]
+    if not ran:
         print("nothing has changed since the last run; what it found:")
+    elif stand:
+        print(f"{', '.join(stand)}: not run, the recorded results are of just these inputs")
+        print(f"make {'verify' if args.verify else 'repro'} FORCE=1 runs all")
     print(verdict(Path("plots/verify")) if args.verify else "\n".join(run_summary(Path())))
 
 

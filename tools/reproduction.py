@@ -14,26 +14,26 @@ from tools import restore
 from tools.stage_exit import STOPS, ending_signal
 
 
-def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> bool:
-    """Run these stages alone, or the whole pipeline; whether anything had to run.
+def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> list[str]:
+    """Run these stages alone, or the whole pipeline; those that had to run.
 
     What a failed stage has removed is brought back before the error is said. Raises UserError,
     Interrupted, and SystemExit after a stage's traceback.
     """
     with tempfile.TemporaryDirectory() as folder:
-        message = Path(folder, "message")
+        message, kept = Path(folder, "message"), restore.keep(repo, Path(folder, "kept"))
         os.environ[MESSAGE_FILE] = str(message)
         try:
             made = repo.reproduce(list(stages) or None, single_item=bool(stages), force=force)
         except KeyboardInterrupt:
-            restore.main([])
+            restore.bring_back(kept)
             raise
         except DvcException as error:
-            restore.main([])
+            restore.bring_back(kept)
             raise failure(error, message) from None
         finally:
             del os.environ[MESSAGE_FILE]
-    return bool(made)
+    return [stage.name for stage in made]
 
 
 def failure(error: DvcException, message: Path) -> UserError | Interrupted | SystemExit:

@@ -1,13 +1,16 @@
 """Bring back what a failed run removed: python -m tools.restore
 
 DVC removes a stage's outputs before the stage runs. Where that fails, those of the last good run
-are in DVC's cache, or, where dvc.yaml keeps them out of it, in git, if they were committed.
+are in DVC's cache, or, where dvc.yaml keeps them out of it, in git, if they were committed. A run
+by `make repro` has put copies of these aside before.
 """
 
 import argparse
+import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,20 @@ from gpt.common.files import remove
 
 if TYPE_CHECKING:  # DVC takes a second to import
     from dvc.output import Output
+    from dvc.repo import Repo
     from dvc.stage import Stage
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The outputs that there were before a run, and copies of those that no cache keeps."""
+
+    names: frozenset[str]
+    copies: Path
+
+    def copy_of(self, out: "Output") -> Path:
+        """The place of an output's copy."""
+        return self.copies / Path(out.fs_path).relative_to(out.repo.root_dir)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,11 +40,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(prog="python -m tools.restore", description=__doc__).parse_args(
         arguments
     )
+    bring_back(None)
+
+
+def keep(repo: "Repo", folder: Path) -> Kept:
+    """Note the outputs that are there, and copy into `folder` what only the workspace may have."""
+    there = [out for stage in repo.index.stages for out in stage.outs if out.exists]
+    kept = Kept(frozenset(map(str, there)), folder)
+    for out in there:
+        if not out.use_cache:
+            copy(Path(out.fs_path), kept.copy_of(out))
+    return kept
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or a folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
+
+
+def bring_back(kept: Kept | None) -> None:
+    """Bring back what a run removed of what there was before it, and say what is not there."""
     from gpt.report.project import open_project
 
     with closing(open_project(Path())) as repo:
         recorded = [out for stage in repo.index.stages for out in removed(stage)]
-        back = [out for out in recorded if (from_cache if out.use_cache else from_git)(out)]
+        if kept:
+            recorded = [out for out in recorded if str(out) in kept.names]
+        back = [out for out in recorded if is_back(out, kept)]
     lost = [out for out in recorded if out not in back]
     for outs, told in (
         (back, "brought back from the last good run"),
@@ -44,6 +83,20 @@ def removed(stage: "Stage") -> list["Output"]:
     if all(out.exists for out in recorded):
         return []
     return [out for out in recorded if not out.exists or out.changed_checksum()]
+
+
+def is_back(out: "Output", kept: Kept | None) -> bool:
+    """Bring an output back from wherever it is. Whether it was there."""
+    if out.use_cache:
+        return from_cache(out)
+    return (kept is not None and from_copy(out, kept.copy_of(out))) or from_git(out)
+
+
+def from_copy(out: "Output", copied: Path) -> bool:
+    """Put a copy in its place. Whether it is that of the last good run."""
+    remove(Path(out.fs_path))
+    copy(copied, Path(out.fs_path))
+    return not out.changed_checksum()
 
 
 def from_cache(out: "Output") -> bool:

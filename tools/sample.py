@@ -60,7 +60,7 @@ def speak(args: argparse.Namespace) -> None:
                 break
             print(decoder.decode(tokenizer.token_bytes(int(token))), end="", flush=True)
         else:
-            more = f"the text goes on behind {args.tokens} tokens, --tokens shows more of it"
+            more = f"the text goes on behind {args.tokens} tokens, add ARGS='--tokens 900'"
         print(decoder.decode(b"", final=True), flush=True)
     if more:
         note(more)

@@ -44,7 +44,10 @@ def run(stage: str, *arguments: str) -> None:
 
 def folder_name(model: str) -> str:
     """The name of the model's folder in models/. Raises UserError where the pipeline has it."""
-    name = Path(model).name if Path(model).is_dir() else model.replace("/", "--")
+    local = Path(model).is_dir()
+    if not local and (model.startswith((".", "/", "~")) or model.count("/") > 1):
+        raise UserError(f"no such folder, {model}, name one, or a model on the Hub as OWNER/NAME")
+    name = Path(model).name if local else model.replace("/", "--")
     if name in OURS:
         raise UserError(f"{name} is a folder of the pipeline, models, rename the model's folder")
     return name

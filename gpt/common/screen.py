@@ -1,6 +1,7 @@
 """The screen: a stage is one line, which in a terminal fills in as it works."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ class Line:
 
     def say(self, text: str) -> None:
         """Print a line that stays, above this one."""
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        self._console.print(Text(self._wrapped(printable(text), "  ")), soft_wrap=True)
 
     def start(self) -> None:
         """Show the line, if there is a terminal."""
@@ -55,9 +56,17 @@ class Line:
     def finish(self) -> None:
         """Print the line as it stays."""
         text = Text(f"{self.name:<{NAME_WIDTH}}", style="bold")
-        text.append(f"  {printable(self.done)}", style="not bold")
-        text.append(f"  {duration(time.monotonic() - self._started)}", style="not bold dim")
+        said = f"{printable(self.done)}  {duration(time.monotonic() - self._started)}"
+        indent = " " * (NAME_WIDTH + 2)
+        text.append(self._wrapped(indent + said, indent)[NAME_WIDTH:], style="not bold")
         self._console.print(text, soft_wrap=True)
+
+    def _wrapped(self, text: str, indent: str) -> str:
+        """The text in lines of a terminal's width, of whole words; elsewhere as it is."""
+        if not self.is_terminal or len(text) <= self._console.width:
+            return text
+        width = self._console.width
+        return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 class _Bar(BarColumn):

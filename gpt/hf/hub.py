@@ -99,5 +99,5 @@ class Hub:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return UserError(
             f"cannot get {name} of {self.repository} at {self.revision}, the Hub, check the "
-            f"network, the name and the revision, or use import_hf.source=seeded ({reason})"
+            f"network, the name and the revision ({reason[:160]})"
         )

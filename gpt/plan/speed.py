@@ -45,7 +45,7 @@ class Rates:
         moved = 2 * (memory.weights + memory.gradients + memory.optimizer)
         seconds = products / UTILISATION + moved / self.bandwidth
         tokens = train.tokens_per_step / seconds
-        return Speed(tokens, "estimated from this machine's rates; --measure trains a few steps")
+        return Speed(tokens, "estimated from this machine's rates; MEASURE=1 trains a few steps")
 
 
 def known_rates(device: torch.device, path: Path) -> Rates:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
-from gpt.common.files import new_folder, write_text, write_tsv
+from gpt.common.files import new_folder, remove, write_text, write_tsv
 from gpt.common.samples import Sample, samples_page
 from gpt.train.diagnostics import Diagnostics
 
@@ -90,11 +90,19 @@ def write_curves(folder: Path, history: History) -> None:
 class LiveCurves:
     """The curves of a run that goes on, a few seconds old, where none stood when it began.
 
-    DVC removes a stage's outputs before it runs; a run beside it never replaces what is whole.
+    DVC removes a stage's outputs before it runs; a run beside it never replaces what is whole. A
+    run that fails takes them away again.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.due = folder, math.inf if folder.exists() else 0.0
+
+    def __enter__(self) -> "LiveCurves":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self.due < math.inf:
+            remove(self.folder)
 
     def __call__(self, history: History) -> None:
         """Write them, if they are old."""

@@ -146,7 +146,7 @@ def open_model(folder: Path) -> TensorFiles:
     Raises UserError if names, shapes, dtypes or the checksum are not those of its config.json.
     """
     if not folder.is_dir():
-        raise UserError(f"no model folder, {folder}, run the stage that makes it")
+        raise UserError(f"no model folder, {folder}, run make repro")
     expected = tensor_shapes(load_config(folder))
     path = folder / WEIGHTS
     weights = open_safetensors(path)

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import sys
 from pathlib import Path
 
@@ -26,12 +27,20 @@ with stage("tokenize") as line:
 """
 
 
-def in_a_terminal(*arguments: str) -> str:
+LONG = """
+from gpt.common.screen import stage
+
+with stage("tokenize") as line:
+    line.done = "a sentence of words " * 9
+"""
+
+
+def in_a_terminal(*arguments: str, program: str = STAGE) -> str:
     """All that the program writes to a terminal of 80 columns."""
     pid, descriptor = pty.fork()
     if pid == 0:
         os.environ |= {"COLUMNS": "80", "TERM": "xterm"}
-        os.execv(sys.executable, [sys.executable, "-c", STAGE, *arguments])
+        os.execv(sys.executable, [sys.executable, "-c", program, *arguments])
     written = b""
     while True:
         try:
@@ -98,3 +107,11 @@ def test_in_a_terminal_an_error_comes_last() -> None:
 def test_importing_it_shows_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert os.system(f"{sys.executable} -c 'import gpt.common.screen'") == 0
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_long_line_breaks_between_words() -> None:
+    text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", in_a_terminal(program=LONG))
+    lines = [line for line in re.split("[\r\n]+", text) if "sentence" in line]
+    assert len(lines) == 3
+    assert all(len(line) <= 80 for line in lines)
+    assert all(line.startswith(" " * 15) for line in lines[1:])

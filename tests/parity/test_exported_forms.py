@@ -143,7 +143,7 @@ def test_the_stage_takes_the_dtype_from_the_params(
         asked.append(arguments[-1])
         raise InterruptedError
 
-    monkeypatch.setattr(verify_logits, "verify", verify)
+    monkeypatch.setattr("gpt.parity.verify.verify", verify)
     text = (ROOT / "params.yaml").read_text()
     assert text.count("dtype: float32 # float32 | bfloat16: half") == 1
     params = tmp_path / "params.yaml"

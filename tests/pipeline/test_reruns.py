@@ -50,8 +50,9 @@ def written(files: Mapping[Path, str]) -> Iterator[None]:
 
 
 def with_comment(room: Path) -> dict[Path, str]:
-    """Every file of a room that git knows, with a comment more."""
-    texts = (path for path in room.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    """Every text of a room that git knows, with a comment more."""
+    files = (path for path in room.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    texts = (path for path in files if path.suffix != ".png")
     return {path: path.read_text() + "\n# edited\n" for path in texts}
 
 

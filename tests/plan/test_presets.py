@@ -16,6 +16,7 @@ from gpt.plan.params import load_params
 from gpt.plan.presets import merged_text, preset_file
 from gpt.train.initial import new_config
 from tests.support.imports import ROOT
+from tools import preset
 
 NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 PARAMS = ROOT / "params.yaml"
@@ -154,6 +155,13 @@ def test_the_bigram_reads_the_text_of_the_defaults(params: Path) -> None:
     assert got.model.kind == "bigram"
     assert (got.download, got.tokenize) == (defaults.download, defaults.tokenize)
     assert (got.train.weight_decay, got.train.align_documents) == (0.0, False)  # as it is counted
+
+
+def test_a_preset_that_is_there_already_is_said(
+    params: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preset.main(["stories", "--params", str(params), "--presets", str(ROOT / "presets")])
+    assert capsys.readouterr().out == f"{params} has the values of stories already\n"
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -51,7 +51,12 @@ FORBIDDEN_CALLS = {
 }
 FORBIDDEN_METHODS = {"extractall", "read_pickle"}
 # They start git or a stage, by fixed command lines.
-ASKERS = {"gpt/runtime.py", "tools/restore.py", "tools/verify_hf.py"}
+ASKERS = {
+    "gpt/runtime.py",
+    "tools/pictures.py",
+    "tools/restore.py",
+    "tools/verify_hf.py",
+}
 FORBIDDEN_OPTIONS = {"trust_remote_code", "shell", "allow_pickle"}  # unless they are False
 
 

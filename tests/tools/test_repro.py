@@ -99,6 +99,27 @@ def test_a_stage_that_fails_is_one_line_and_loses_nothing(copy: Path) -> None:
     assert differences(before, outputs(copy)) == []
 
 
+def test_what_only_the_workspace_has_comes_back_and_nothing_else_is_named(copy: Path) -> None:
+    run(copy, "git", "rm", "-q", "--cached", "metrics/train.json")
+    run(copy, "git", "commit", "-qm", "without")
+    shutil.rmtree(copy / "models" / "exported")
+    before = outputs(copy)
+    write_param(copy, "train", lr=1e30, optimizer="adamw")
+    lines = refused(copy, *COMMAND)
+    assert differences(before, outputs(copy)) == []
+    assert "metrics/train.json" in lines[-2]
+    assert "exported" not in "".join(lines)
+
+
+def test_stages_that_need_not_run_are_named(copy: Path) -> None:
+    write_param(copy, "eval", sample_count=3)
+    lines = run(copy, *COMMAND).splitlines()
+    (named,) = (line for line in lines if "not run, the recorded results" in line)
+    assert "download, tokenize, train, " in named
+    assert "import_hf, verify_logits" in named
+    assert "eval," not in named
+
+
 def test_a_file_that_is_not_there_is_one_line(copy: Path) -> None:
     write_param(copy, "train", init_from="nowhere")
     lines = refused(copy, *COMMAND)
@@ -118,6 +139,8 @@ def test_a_file_that_is_not_there_is_one_line(copy: Path) -> None:
     ],
 )
 def test_a_stage_that_a_signal_ends(copy: Path, signum: int, code: int, error: str) -> None:
+    if signal.getsignal(signum) == signal.SIG_IGN:
+        pytest.skip("the signal is ignored here, as in the background of a script")
     stage = copy / "stages" / "train.py"
     kill = f"    __import__('os').kill(__import__('os').getpid(), {signum:d})\n"
     before = "    around = circumstances()\n"

@@ -68,7 +68,7 @@ def test_a_text_that_is_cut_is_said_to_go_on(
     sample.main([*model, "--tokens", "5"])
     said = capsys.readouterr()
     assert said.out == f"{TEXT[:5]}\n"
-    assert said.err == "note: the text goes on behind 5 tokens, --tokens shows more of it\n"
+    assert said.err == "note: the text goes on behind 5 tokens, add ARGS='--tokens 900'\n"
     sample.main(model)
     assert capsys.readouterr().err == ""
 

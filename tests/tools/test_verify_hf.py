@@ -44,6 +44,11 @@ def test_where_it_fails_nothing_is_left(place: Path) -> None:
     assert not list((place / "models").iterdir())
 
 
+def test_a_folder_that_is_not_there_is_no_name_on_the_hub(place: Path) -> None:
+    with pytest.raises(UserError, match=r"no such folder, \./nowhere, name one"):
+        verify_hf.main(["./nowhere"])
+
+
 def test_the_pipelines_folders_are_not_overwritten(place: Path) -> None:
     (place / "finetuned").rename(place / "trained")
     with pytest.raises(UserError, match="trained is a folder of the pipeline"):

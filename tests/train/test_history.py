@@ -81,6 +81,18 @@ def test_curves_of_a_run_that_goes_on_are_on_disk(
     assert rows.read_text().count("\n") == 3
 
 
+def test_a_run_that_fails_takes_its_own_curves_away(tmp_path: Path) -> None:
+    write_curves(tmp_path / "whole", filled())
+    for name in ("whole", "own"):
+        live = LiveCurves(tmp_path / name)
+        live(filled())
+        live.__exit__(KeyboardInterrupt)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+    with LiveCurves(tmp_path / "own") as live:
+        live(filled())
+    assert (tmp_path / "own").exists()
+
+
 def test_a_run_that_goes_on_leaves_whole_curves_alone(tmp_path: Path) -> None:
     write_curves(tmp_path / "plots", filled())
     LiveCurves(tmp_path / "plots")(History())
