@@ -28,7 +28,7 @@ class Line:
         name_column = TextColumn(f"{{task.fields[name]:<{NAME_WIDTH - 2}}}", style="bold")
         columns = (SpinnerColumn(), name_column, _Bar(), TextColumn("{task.description}"), _Time())
         self._live = Progress(*columns, console=self._console, transient=True)
-        self._task = self._live.add_task("", total=None, name=name)
+        self._task = self._live.add_task("starting", total=None, name=name)
         self.is_terminal = self._console.is_terminal
 
     def show(self, text: str, done: float | None = None, total: float | None = None) -> None:
@@ -73,20 +73,20 @@ class _Bar(BarColumn):
     """A bar where it is known how much there is to do."""
 
     def __init__(self) -> None:
-        super().__init__(bar_width=16)
+        super().__init__(bar_width=8)
 
     def render(self, task: Task) -> Text:  # type: ignore[override]
         return Text() if task.total is None else super().render(task)  # type: ignore[return-value]
 
 
 class _Time(TextColumn):
-    """The time since the stage began."""
+    """The time since the stage began, unless the line itself says how far it is."""
 
     def __init__(self) -> None:
         super().__init__("")
 
     def render(self, task: Task) -> Text:
-        return Text(duration(task.elapsed or 0.0), style="dim")
+        return Text("" if task.total else duration(task.elapsed or 0.0), style="dim")
 
 
 _lines: list[Line] = []
