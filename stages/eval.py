@@ -50,7 +50,7 @@ def evaluate(args: argparse.Namespace, params: EvalParams, line: Line) -> str:
     if (initial := untrained_model(provenance, model.config)) is not None:
         losses = model_losses(initial.to(device), tokenizer, val, params)
         metrics["loss_initial"] = float(losses.mean())
-    line.show(f"{params.sample_count} texts")
+    line.show(f"drawing {params.sample_count} texts of its own")
     metrics |= sample_metrics(model, tokenizer, params, grammar=metadata.source == "stories")
     page = prompts_page(model, tokenizer, params)
     with new_folder(args.plots) as plots:
