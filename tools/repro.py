@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         stages = VERIFICATION if args.verify else [stage.name for stage in repo.index.stages]
     stand = [stage for stage in stages if stage not in ran]
     if not ran:
-        print("nothing has changed since the last run; what it found:")
+        print("nothing has changed since the last run (FORCE=1 runs it again); what it found:")
     elif stand:
         print(f"{', '.join(stand)}: not run, the recorded results are of just these inputs")
         print(f"make {'verify' if args.verify else 'repro'} FORCE=1 runs all")

@@ -2,6 +2,7 @@
 
 import argparse
 import codecs
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ import psutil
 from gpt.common.errors import UserError, run_stage
 from gpt.common.screen import note
 from gpt.config import Device
+
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,12 +61,18 @@ def speak(args: argparse.Namespace) -> None:
         for token in generate(model, ids, args.tokens, sampler, generator):
             if int(token) == tokenizer.end_of_text:
                 break
-            print(decoder.decode(tokenizer.token_bytes(int(token))), end="", flush=True)
+            text = decoder.decode(tokenizer.token_bytes(int(token)))
+            print(visible(text), end="", flush=True)
         else:
             more = f"the text goes on behind {args.tokens} tokens, add ARGS='--tokens 900'"
         print(decoder.decode(b"", final=True), flush=True)
     if more:
         note(more)
+
+
+def visible(text: str) -> str:
+    """The text, what would steer a terminal written out."""
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

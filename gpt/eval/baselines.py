@@ -23,9 +23,8 @@ class Baseline(NamedTuple):
 
 
 PLUS_MINUS = """\
-± is the standard error of measuring this very model, on other validation
-documents of this kind. It does not cover training: another seed or another
-machine makes another model, whose loss can differ by more."""
+± is the standard error of measuring this very model, not that of training:
+with another seed or on another machine the loss can differ by more."""
 
 MODEL = Baseline("val_loss", "model", "this model")
 BASELINES = (

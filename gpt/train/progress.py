@@ -40,12 +40,13 @@ class Progress:
         self.steps, self._line = steps, current()
 
     def show(self, step: int, history: History, speed: Speed) -> None:
-        """Tell of a step: always in the stage's line; a validation and a sample stay."""
+        """Tell of a step: in the stage's line; a validation stays, in a terminal a sample too."""
         if self._line.is_terminal:
             self._line.show(self._now(history, speed, step), step, self.steps)
         if history.validation and history.validation[-1].step == step:
             self._line.say(f"step {step}/{self.steps}  {self._now(history, speed, step)}")
-        if history.samples and history.samples[-1].step == step:
+        sampled = bool(history.samples) and history.samples[-1].step == step
+        if sampled and self._line.is_terminal:
             text = shorten(history.samples[-1].text, SAMPLE_WIDTH, placeholder=" …")
             self._line.say(f"  it writes: {text}")
 

@@ -242,7 +242,7 @@ def test_three_figures_stand_beside_the_first_sample(page: Outline) -> None:
 def test_what_the_standard_error_covers_is_said_where_it_is_shown(
     page: Outline, tmp_path: Path
 ) -> None:
-    said = "It does not cover training: another seed or another machine makes another model"
+    said = "not that of training: with another seed or on another machine the loss can differ"
     assert said in page.words
     write_json(tmp_path / "metrics/eval.json", EVALUATION | {"val_loss_se": 0.0})
     words = Outline(render(places(tmp_path))).words

@@ -61,7 +61,9 @@ def test_a_run_is_a_line_for_each_stage_and_a_summary(screen: tuple[Path, list[s
 def test_a_second_run_says_that_nothing_has_changed(screen: tuple[Path, list[str]]) -> None:
     folder, lines = screen
     again = run(folder, *COMMAND).splitlines()
-    assert again[0] == "nothing has changed since the last run; what it found:"
+    assert (
+        again[0] == "nothing has changed since the last run (FORCE=1 runs it again); what it found:"
+    )
     assert again[1:] == lines[-len(again) + 1 :]
 
 

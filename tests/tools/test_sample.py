@@ -79,3 +79,7 @@ def test_a_prompt_keeps_the_spaces_that_make_takes_from_it(tmp_path: Path) -> No
     make = ("make", "-s", "-o", f"{sys.prefix}/.ready", f"VENV={sys.prefix}", "sample", options)
     assert run(ROOT, *make, "PROMPT=   abc  ").startswith("   abc  ")
     assert run(ROOT, *make, "PROMPT=abc").startswith("abcd")
+
+
+def test_what_would_steer_a_terminal_is_written_out() -> None:
+    assert sample.visible("a\x1b[31m\x07\r\n\tb\x9bé") == "a\\x1b[31m\\x07\\r\n\tb\\x9bé"
