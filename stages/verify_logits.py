@@ -66,13 +66,12 @@ def check_passed(args: argparse.Namespace, found: "Verification") -> None:
 
 
 def show(line: Line, in_full: bool, check: "Finding") -> None:
-    """Show a check as soon as it is done; what failed stays, in a terminal what was skipped too."""
+    """Show a check as soon as it is done; one that failed or was skipped stays, or all of them."""
     from gpt.parity.check import Skipped
     from gpt.parity.results import check_line
 
     line.show(check.link)
-    stays = line.is_terminal if isinstance(check, Skipped) else not check.passed
-    if in_full or stays:
+    if in_full or isinstance(check, Skipped) or not check.passed:
         line.say(check_line(check))
 
 

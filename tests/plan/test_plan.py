@@ -107,7 +107,7 @@ def test_the_plan_of_a_tiny_run() -> None:
 
 
 def test_what_is_not_known_is_said(planned: PlanCommand) -> None:
-    assert "estimated from this machine's rates; --measure" in planned("--preset", "tiny")
+    assert "estimated from this machine's rates; MEASURE=1" in planned("--preset", "tiny")
     machine = planned("--preset", "gpt2-124m", "--machine", "h100")
     assert "assumed: 40% of h100's peak" in machine
     assert "6.0 hours" in machine
