@@ -71,7 +71,7 @@ def bring_back(kept: Kept | None) -> None:
     lost = [out for out in recorded if out not in back]
     for outs, told in (
         (back, "brought back from the last good run"),
-        (lost, "of the last good run is neither in the cache nor in git, make repro makes it"),
+        (lost, "lost: neither DVC's cache nor git has it, make repro makes it anew"),
     ):
         if outs:
             print(f"{', '.join(sorted(map(str, outs)))}: {told}")

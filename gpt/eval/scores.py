@@ -41,11 +41,6 @@ class Scored:
     units: Sequence[bytes]  # the texts that the bootstrap draws and that runs are compared on
     owners: Counts  # index into `units` of the text that each token belongs to, ascending
 
-    @property
-    def tokens_per_byte(self) -> float:
-        """Tokens of the split, ends of text included, per byte of its text."""
-        return len(self.losses) / sum(map(len, self.texts))
-
 
 def score(
     model: LanguageModel, tokenizer: Tokenizer, train: Ids, val: Ids, params: EvalParams

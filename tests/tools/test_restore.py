@@ -58,7 +58,7 @@ def test_what_is_nowhere_is_named_and_nothing_older_taken(good: Path, diverged: 
     assert not (diverged / "models" / "trained").exists()
     assert (diverged / "plots" / "train" / "training.tsv").exists()
     assert "models/trained" not in said[0]
-    assert said[1].startswith("metrics/train.json, models/trained: of the last good run is neither")
+    assert said[1].startswith("metrics/train.json, models/trained: lost: neither DVC's cache")
 
 
 def test_with_nothing_missing_it_says_nothing(good: Path) -> None:
