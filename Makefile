@@ -65,8 +65,9 @@ endurance: $(READY) ## 10,000 training steps: memory, open files, speed
 bench: $(READY) ## measure speed in pairs against transformers
 	python -m benchmarks.bench
 
-sample: $(READY) ## a text of the model: make sample PROMPT="Once upon a time"
-	@python -m tools.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
+sample: $(READY) ## a text of the model: PROMPT="Once" MODEL=trained FAST=1 DTYPE=int8
+	@python -m tools.sample --model "models/$(or $(MODEL),trained)" --prompt "$$PROMPT" \
+	  $(if $(FAST)$(DTYPE),--fast "$(or $(DTYPE),float32)") $(ARGS)
 
 preset: $(READY) ## put a preset into params.yaml: make preset NAME=tiny
 	@python -m tools.preset $(NAME)
