@@ -4,6 +4,7 @@ Shapes: B batch, T time, C channels in, N channels out, V vocabulary, R rows = t
 """
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +49,7 @@ class StreamedLinear(nn.Module):
         """A sum for each row of weights, which the compiler makes one pass over them."""
         n = self.weight.size(0)
         rows = x.reshape(-1, x.size(-1))  # (R, C)
-        parts = self.weight.split(max(1, n // STREAMS))
+        parts = torch.split(self.weight, max(1, n // STREAMS))
         sums = [(part.float()[:, None] * rows).sum(dim=-1) for part in parts]  # (N / STREAMS, R)
         return torch.cat(sums).t().reshape(*x.shape[:-1], n)
 
@@ -76,7 +77,9 @@ class Decoder(GPT):
                     setattr(parent, name, StreamedLinear(child, storage))
         self.requires_grad_(False).eval()
         self.compiled = True
-        self.step = torch.compile(super().extend, dynamic=True, isolate_recompiles=True)
+        self.step: Callable[[Tensor, KVCache], Tensor] = torch.compile(  # type: ignore[call-overload]
+            super().extend, dynamic=True, isolate_recompiles=True
+        )
 
     def extend(self, ids: Tensor, cache: KVCache) -> Tensor:
         """As `GPT.extend`."""
