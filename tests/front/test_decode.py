@@ -14,8 +14,7 @@ from gpt.model import GPT
 from tests.support.random_models import random_model
 
 CONFIG = GPTConfig(vocab_size=61, block_size=16, n_layer=1, n_head=2, n_embd=32)
-# PyTorch's compiler imports what PyTorch itself calls old.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # the compiler's
 HIGHEST_ERROR = {"float32": 1e-6, "bfloat16": 2**-8, "int8": 0.5 / 127}  # of a weight's largest
 
 
