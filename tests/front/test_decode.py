@@ -88,7 +88,8 @@ def test_a_layer_is_rounded_no_further_than_its_storage(storage: Storage) -> Non
     assert (error <= HIGHEST_ERROR[storage] * 1.001 * weight.abs().amax(dim=1)).all()
     x = torch.randn(2, 3, 24)
     row_by_row = layer.row_by_row(x) * (1.0 if layer.scale is None else layer.scale) + linear.bias
-    torch.testing.assert_close(row_by_row, layer(x), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(row_by_row, linear(x), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(layer(x), linear(x), rtol=0.02, atol=0.02)
 
 
 def test_a_decoder_shares_the_models_weights() -> None:
