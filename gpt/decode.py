@@ -1,6 +1,7 @@
 """A GPT that writes as fast as memory gives its weights: a compiled step reads each once a token.
 
-Shapes: B batch, T time, C channels in, N channels out, V vocabulary, R rows = texts side by side.
+Shapes: B batch, T time, H heads, D head size, S positions so far, C channels in, N channels out,
+V vocabulary, R rows = texts side by side.
 """
 
 import time
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from gpt.config import Storage
 from gpt.kv_cache import KVCache
-from gpt.model import GPT
+from gpt.model import GPT, CausalSelfAttention, fused_attention
 
 STREAMS = 4  # parts of a weight read side by side: their sums do not wait for each other
 FEW_ROWS = 8  # up to here a row of weights meets all texts while it is in the cache
@@ -59,6 +60,14 @@ class StreamedLinear(nn.Module):
         return F.linear(x.to(dtype), self.weight.to(dtype)).float()
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+    """`fused_attention`; for one query (B, H, 1, D) written out, to become part of the step."""
+    if q.size(-2) > 1:
+        return fused_attention(q, k, v, scale, dropout)
+    weights = ((q * k).sum(dim=-1, keepdim=True) * scale).softmax(dim=-2)  # (B, H, S, 1)
+    return (weights * v).sum(dim=-2, keepdim=True)
+
+
 class Decoder(GPT):
     """A GPT for writing alone, which shares the float32 tensors of `model`.
 
@@ -75,10 +84,12 @@ class Decoder(GPT):
             for name, child in parent.named_children():
                 if isinstance(child, nn.Linear):
                     setattr(parent, name, StreamedLinear(child, storage))
+            if isinstance(parent, CausalSelfAttention):
+                parent.attend = attention
         self.requires_grad_(False).eval()
         self.compiled = True
         self.step: Callable[[Tensor, KVCache], Tensor] = torch.compile(  # type: ignore[call-overload]
-            super().extend, dynamic=True, isolate_recompiles=True
+            super().extend, dynamic=True, isolate_recompiles=True, options={"size_asserts": False}
         )
 
     def extend(self, ids: Tensor, cache: KVCache) -> Tensor:
