@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.common.errors import UserError, run_stage
+from gpt.common.text import plural
 from gpt.plan.machines import MACHINES, machine_named
 
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported wh
     from gpt.plan.probe import Probe
 
 SECONDS = 5.0  # of a probe
+LOCK = Path("dvc.lock")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -36,7 +38,7 @@ def show_plan(args: argparse.Namespace) -> None:
 
     preset = preset_file(args.presets, args.preset) if args.preset else None
     params = merged_params(args.params, preset, args.set)
-    size, source = vocabulary(params, args.tokens / "metadata.json")
+    size, source = vocabulary(params, args.tokens, LOCK)
     config = new_config(params.model, size)
     if not isinstance(config, GPTConfig):
         raise UserError(f"model.kind is {params.model.kind}, {args.params}, plans are of a gpt")
@@ -79,7 +81,7 @@ def known_speed(args: argparse.Namespace, plan: "Plan", probe: "Probe | None") -
     if args.tokens_per_second:
         return Speed(args.tokens_per_second, "given")
     if probe:
-        return Speed(probe.tokens_per_second, f"measured in {probe.steps} steps")
+        return Speed(probe.tokens_per_second, f"measured in {plural(probe.steps, 'step')}")
     if plan.machine:
         return plan.machine.speed(plan.config)
     assert plan.rates  # of this machine, where no other is asked for

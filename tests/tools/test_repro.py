@@ -1,14 +1,20 @@
 """make repro: checked first, quiet, summed up; where a stage fails, one line and nothing lost."""
 
+import io
+import logging
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from subprocess import PIPE, STDOUT
+from typing import Any
 
+import dvc.progress
+import dvc_data.callbacks
 import pytest
 
+from gpt.report.project import silence
 from tests.support.project import (
     ENV,
     commit,
@@ -56,6 +62,19 @@ def test_a_run_is_a_line_for_each_stage_and_a_summary(screen: tuple[Path, list[s
     assert "make report" in text
     for noise in ("dvc.lock", "git add", "Running stage", "--metrics", "Traceback"):
         assert noise not in text
+
+
+@pytest.mark.parametrize("bar", [dvc.progress.Tqdm, dvc_data.callbacks.Tqdm])
+def test_dvc_draws_no_bars_between_the_lines(
+    bar: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dvc", "dvc_data"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.WARNING)
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    assert not bar(file=terminal, desc="Committing").disable
+    silence()
+    assert bar(file=terminal, desc="Committing").disable
 
 
 def test_a_second_run_says_that_nothing_has_changed(screen: tuple[Path, list[str]]) -> None:
