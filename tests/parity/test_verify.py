@@ -213,7 +213,7 @@ def test_a_skipped_proof_is_said_to_be_skipped(
     assert rows[0][-1] == "skipped"
     assert {row[0]: row[-1] for row in rows[1:] if row[-1]} == {
         "learning": "a text of one token has none to predict",
-        "both ways round": "the model has no tokenizer",
+        "round trip": "the model has no tokenizer",
         "files": "the model has no tokenizer",
     }
 
