@@ -27,7 +27,7 @@ from gpt.common.files import remove, sha256_values
 from gpt.report.project import WORKSPACE, experiments, open_project, silence
 from gpt.report.run_tables import SEED, seeds_table
 from gpt.report.runs import SECTIONS, Run, is_seed, other_seeds
-from tools.stage_exit import STOPS, ending_signal
+from tools.stage_exit import STOPS, ending_signal, passing_on_kill
 
 CHECKPOINTS = "checkpoints"
 TEMPORARY = "exps/standalone"  # DVC's folder for runs in temporary folders, in .dvc/tmp
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         first = first_seed(Run(repo, WORKSPACE))
         wanted = range(first, first + args.count)
         try:
-            found = collect(repo, wanted)
+            with passing_on_kill():
+                found = collect(repo, wanted)
         except KeyboardInterrupt:
             raise Interrupted(signal.SIGINT, f"interrupted, {GO_ON}") from None
     if found:

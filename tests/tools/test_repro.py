@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import Any
@@ -170,6 +171,21 @@ def test_a_stage_that_a_signal_ends(copy: Path, signum: int, code: int, error: s
     lines = refused(copy, *COMMAND, code=code)
     assert lines[-2].endswith("brought back from the last good run")
     assert lines[-1].startswith(error)
+
+
+def test_kill_reaches_the_stage_that_runs(copy: Path) -> None:
+    stage, begun = copy / "stages" / "train.py", copy / "begun"
+    wait = f"    open({str(begun)!r}, 'w').close(), __import__('time').sleep(60)\n"
+    before = "    around = circumstances()\n"
+    stage.write_text(stage.read_text().replace(before, wait + before))
+    with subprocess.Popen(COMMAND, cwd=copy, env=ENV, stdout=PIPE, stderr=STDOUT, text=True) as it:
+        while not begun.exists():
+            assert it.poll() is None
+            time.sleep(0.05)
+        it.terminate()
+        said, _ = it.communicate(timeout=30)
+    assert it.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1] == "error: interrupted, run the same command again"
 
 
 def test_a_bug_keeps_its_traceback(copy: Path) -> None:
