@@ -2,13 +2,14 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.common.errors import UserError, run_stage
-from gpt.common.text import plural
+from gpt.common.text import plural, terminal_width, wrapped
 from gpt.plan.machines import MACHINES, machine_named
 
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
@@ -32,7 +33,7 @@ def show_plan(args: argparse.Namespace) -> None:
     from gpt.plan.presets import merged_params, preset_file
     from gpt.plan.probe import measure
     from gpt.plan.speed import known_rates
-    from gpt.plan.text import plan_lines, probe_lines
+    from gpt.plan.text import INDENT, plan_lines, probe_lines
     from gpt.runtime import choose_device
     from gpt.train.initial import new_config
 
@@ -48,9 +49,9 @@ def show_plan(args: argparse.Namespace) -> None:
         known_rates(choose_device(params.train.device), args.rates) if not args.machine else None
     )
     plan = Plan(name, params, config, source, args.machine, rates, args.price)
-    print(*plan_lines(plan, known_speed(args, plan, probe)), sep="\n")
-    if probe:
-        print(*probe_lines(plan.memory.peak, probe), sep="\n")
+    lines = [*plan_lines(plan, known_speed(args, plan, probe))]
+    lines += probe_lines(plan.memory.peak, probe) if probe else []
+    print(*(wrapped(it, terminal_width(sys.stdout), INDENT) for it in lines), sep="\n")
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

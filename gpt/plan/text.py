@@ -10,6 +10,9 @@ from gpt.plan.memory import cache_bytes
 from gpt.plan.plan import Plan
 from gpt.plan.probe import Probe
 
+NAMES = 38  # columns of a line's name
+INDENT = " " * (2 + NAMES)  # of what a line goes on with in the next
+
 
 def plan_lines(plan: Plan, speed: Speed) -> Iterator[str]:
     """The plan of a run that trains at a speed."""
@@ -80,4 +83,4 @@ def probe_lines(predicted: int, probe: Probe) -> Iterator[str]:
 
 def line(name: str, value: str) -> str:
     """A line of the plan."""
-    return f"  {name:<38}{value}".rstrip()
+    return f"  {name:<{NAMES}}{value}".rstrip()
