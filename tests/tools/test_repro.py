@@ -58,6 +58,8 @@ def test_a_run_is_a_line_for_each_stage_and_a_summary(screen: tuple[Path, list[s
     for stage in (*stages, "verify_logits", "verify_export"):
         assert [line for line in lines if line.startswith(stage)], stage
     assert "mutants" in text
+    assert "on 2,048 validation tokens" in text
+    assert "on all tokens" in text
     assert "above the floor" in text
     assert "it writes" in text
     assert "make report" in text
