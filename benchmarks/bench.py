@@ -5,8 +5,6 @@ within a round. Sizes are GPT-2 124M's unless others are given.
 """
 
 import argparse
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +41,7 @@ def bench(args: argparse.Namespace, setting: Setting) -> None:
     from benchmarks.table import page, show
 
     findings, measurements = Findings(), sections()
-    command = shlex.join(["python", "-m", "benchmarks.bench", *sys.argv[1:]])
+    command = "make bench" + (f' ONLY="{" ".join(args.sections)}"' if args.sections else "")
     for name in args.sections or SECTIONS:
         with stage(name) as line:
             found = measurements[name](setting)

@@ -1,6 +1,8 @@
 """Findings of the benchmarks: rows for people, flat figures for scripts, and what is absent."""
 
+import shutil
 import statistics
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -87,15 +89,19 @@ def facts(setting: Setting) -> dict[str, str | int | bool | None]:
         "machine": device["kind"],
         "threads": device["threads"],
         **versions(),
-        **peer_versions(),
+        **peer_versions(setting),
         "model": setting.shape,
         "rounds": setting.rounds,
     }
 
 
-def peer_versions() -> dict[str, str]:
-    """The versions of the peers that are installed."""
+def peer_versions(setting: Setting) -> dict[str, str]:
+    """The versions of the peers that are here: of nanoGPT its commit."""
     found = {}
+    if setting.nanogpt and shutil.which("git"):
+        command = ["git", "-C", str(setting.nanogpt), "rev-parse", "HEAD"]
+        commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        found = {"nanogpt": commit.strip()} if commit else {}
     for name in PEERS:
         try:
             found[name] = version(name)

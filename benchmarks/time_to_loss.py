@@ -28,7 +28,7 @@ from gpt.data.raw import write_raw
 from gpt.loss import Ids, cross_entropies
 from gpt.plan.params import Params
 from gpt.plan.presets import merged_params, preset_file
-from gpt.runtime import choose_device, set_determinism
+from gpt.runtime import set_determinism
 from gpt.train.history import History
 from gpt.train.initial import initial_model
 from gpt.train.resume import Checkpoints
@@ -151,12 +151,11 @@ def nanogpt_run(checkout: Path, val: Ids) -> Reached:
 
 
 def our_run(target: float, params: Params, tokens: Path, started: float) -> Reached | None:
-    """Our training, in this process that began at `started`, up to the loss; None: never there."""
+    """Our training on the CPU, in this process that began at `started`, up to the loss, if ever."""
     set_determinism(params.train.deterministic)
     data = open_dataset(tokens)
     scratch = ROOT / "models" / "scratch"
     model = initial_model(scratch, params.model, params.train, data.tokenizer, data.train)
-    model = model.to(choose_device(params.train.device))
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), {}, params.train)
         trainer = Trainer(model, params.train, data, checkpoints)
