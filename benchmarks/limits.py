@@ -19,7 +19,7 @@ PRODUCTS, READING = "matrix products", "reading memory"
 def products(config: GPTConfig, rows: int, dtype: Precision, device: str) -> Work:
     """The products of all linear layers in a training step of `rows` tokens, nothing else.
 
-    In FLOPs. Operands lie as autograd has them; results go into memory that is there already.
+    In FLOPs. Results go into memory that is there already.
     """
     width, inner = config.n_embd, config.mlp_width
     block = ((width, 3 * width), (width, width), (width, inner), (inner, width))
@@ -57,21 +57,21 @@ class Layer:
     gradient: Tensor  # (N, O)
     y: Tensor  # (N, O)
     dx: Tensor  # (N, I)
-    dw: Tensor  # (O, I)
+    dw: Tensor  # (I, O), which for a wide head is faster than (O, I)
 
     @classmethod
     def random(cls, rows: int, i: int, o: int, dtype: torch.dtype, device: str) -> "Layer":
         """Random operands. A zero would be no work on some machines."""
         shapes = ((rows, i), (o, i), (rows, o))
         x, weight, gradient = (torch.randn(each, device=device).to(dtype) for each in shapes)
-        empty = map(torch.zeros_like, (gradient, x, weight))
-        return cls(x, weight, gradient, *empty)
+        y, dx, dw = torch.zeros_like(gradient), torch.zeros_like(x), weight.new_zeros(i, o)
+        return cls(x, weight, gradient, y, dx, dw)
 
     def multiply(self) -> None:
         """All three."""
         torch.mm(self.x, self.weight.t(), out=self.y)
         torch.mm(self.gradient, self.weight, out=self.dx)
-        torch.mm(self.gradient.t(), self.x, out=self.dw)
+        torch.mm(self.x.t(), self.gradient, out=self.dw)
 
 
 def _read(memory: Tensor, times: int) -> None:

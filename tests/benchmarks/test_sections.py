@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiktoken
+import torch
 
 from benchmarks import decoding, time_to_loss, tokenising, training
 from benchmarks.results import Findings
@@ -20,6 +22,7 @@ from gpt.tokenizer.pieces import PATTERN
 from gpt.tokenizer.tokenizer import Tokenizer
 from tests.support.imports import ROOT
 from tests.support.nanogpt import write_checkout
+from tests.support.random_models import random_model
 from tests.support.training import TEXT
 
 TINY = GPTConfig(vocab_size=61, block_size=12, n_layer=1, n_head=2, n_embd=16)
@@ -62,6 +65,24 @@ def test_training_measures_all_three(in_this_process: None, tmp_path: Path) -> N
         "transformers",
         "nanoGPT",
         "matrix products",
+    ]
+
+
+def test_memory_is_told_of_each_and_as_a_ratio(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    taken = {"ours": 3 * 2**29, "transformers": 2**30, "nanoGPT": 2**31}
+    monkeypatch.setattr(training, "in_new_process", lambda _, who, *__: taken[who])
+    findings = training.memory(replace(SETTING, nanogpt=tmp_path), "bfloat16")
+    assert findings.figures == {
+        "train_0m_peak_gib_bf16": 1.5,
+        "train_0m_memory_over_transformers_bf16": 1.5,
+        "train_0m_memory_over_nanogpt_bf16": 0.75,
+    }
+    assert [(row.who, row.value) for row in findings.rows] == [
+        ("ours", 1.5),
+        ("transformers", 1.0),
+        ("nanoGPT", 2.0),
     ]
 
 
@@ -138,6 +159,23 @@ def test_time_to_loss_ends_at_nanogpts_loss(
     ours, theirs = findings.rows
     assert figures["time_to_loss_over_nanogpt"] == pytest.approx(ours.value / theirs.value)
     assert not list((checkout / time_to_loss.DATA).glob("*.txt"))  # it works in a copy
+
+
+@pytest.mark.parametrize("length", [2, 13, 25, 30])
+def test_the_loss_of_a_split_is_that_of_every_token_but_the_first(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_to_loss, "ROWS", 1)
+    model = random_model(TINY).train()
+    ids = np.random.default_rng(1).integers(TINY.vocab_size, size=length).astype(np.uint16)
+    stream, losses = torch.from_numpy(ids.astype(np.int64)), []
+    for end in range(1, length):  # each alone, behind the tokens of its window
+        start = (end - 1) // TINY.block_size * TINY.block_size
+        logits = model.eval()(stream[None, start:end])[0, -1]
+        losses.append(torch.nn.functional.cross_entropy(logits, stream[end]).item())
+    found = time_to_loss.split_loss(model.train(), ids, TINY.block_size)
+    assert found == pytest.approx(np.mean(losses), rel=1e-5)
+    assert model.training
 
 
 def small_params(**changes: object) -> Params:
