@@ -113,4 +113,7 @@ def test_the_table_names_what_is_measured_once_and_shows_ratios_and_shares() -> 
         ("memory", "theirs", "1 GiB", "0.50", ""),
     ]
     assert bar(1.3) == "██████████ 130%"
-    assert "| speed" in page(Findings([ours]), {"date": "today", "none": None}, "make bench")
+    written = page(Findings([ours]), {"date": "today", "revision": None}, "make bench")
+    assert "| speed" in written
+    assert "- date: today" in written
+    assert "revision" not in written
