@@ -84,7 +84,7 @@ def all_decoders(setting: Setting, theirs: Any, folder: Path) -> dict[str, dict[
         TRANSFORMERS: transformers_decoders(theirs),
     }
     if setting.nanogpt:
-        model = nanogpt_model(setting.nanogpt, setting.config, setting.device).eval()
+        model = nanogpt_model(setting.nanogpt, setting.config).to(setting.device).eval()
         decoders[NANOGPT] = {"fp32": partial(nanogpt_decode, model)}
     if ctranslate2 := ctranslate2_decoders(theirs, folder, setting.device):
         decoders[CTRANSLATE2] = ctranslate2

@@ -1,6 +1,7 @@
 """The other projects' models, in the same shape as ours."""
 
 import importlib.util
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -36,27 +37,26 @@ def transformers_model(config: GPTConfig, device: str) -> Any:
     return GPT2LMHeadModel(shape).to(torch.device(device))  # type: ignore[arg-type]
 
 
-def nanogpt_model(folder: Path, config: GPTConfig, device: str) -> Any:
+def nanogpt_model(folder: Path, config: GPTConfig) -> Any:
     """nanoGPT's model from a checkout, its weights random, without dropout."""
-    module = nanogpt_module(folder)
-    shape = module.GPTConfig(
-        block_size=config.block_size,
-        vocab_size=config.vocab_size,
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_embd=config.n_embd,
-        dropout=0.0,
-        bias=config.bias,
-    )
-    with redirect_stdout(StringIO()):  # it tells its size
-        return module.GPT(shape).to(device)
+    shape = {
+        "block_size": config.block_size,
+        "vocab_size": config.vocab_size,
+        "n_layer": config.n_layer,
+        "n_head": config.n_head,
+        "n_embd": config.n_embd,
+        "dropout": 0.0,
+        "bias": config.bias,
+    }
+    return new_nanogpt(folder, shape)
 
 
-def nanogpt_module(folder: Path) -> Any:
-    """A checkout's model.py, run."""
+def new_nanogpt(folder: Path, shape: Mapping[str, Any]) -> Any:
+    """A checkout's model in a shape of its own terms."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", folder / "model.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+    with redirect_stdout(StringIO()):  # it tells its size
+        return module.GPT(module.GPTConfig(**shape))

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.new_process import in_new_process
-from benchmarks.peers import NANOGPT, nanogpt_module
+from benchmarks.peers import NANOGPT, new_nanogpt
 from benchmarks.results import Findings, Row
 from benchmarks.rounds import OURS
 from benchmarks.setting import ROOT, Setting
@@ -38,6 +40,7 @@ from stages.tokenize import tokenize
 PRESET = "shakespeare-char"
 TURNS = 2  # of each, at most
 LOOK = 20  # steps between two looks at the loss
+NEAR = 0.2  # of the training loss to the goal: before, there is no need to look
 ROWS = 256  # windows at once, of the validation split
 DATA = Path("data/shakespeare_char")  # in a checkout of nanoGPT
 CHECKPOINT = Path("out-shakespeare-char/ckpt.pt")
@@ -143,8 +146,7 @@ def nanogpt_run(checkout: Path, val: Ids) -> Reached:
     run(checkout, *COMMAND)
     seconds = time.time() - started
     kept = torch.load(checkout / CHECKPOINT, weights_only=True)
-    module = nanogpt_module(checkout)
-    model = module.GPT(module.GPTConfig(**kept["model_args"]))
+    model = new_nanogpt(checkout, kept["model_args"])
     model.load_state_dict(kept["model"])
     block_size = kept["model_args"]["block_size"]
     return Reached(kept["iter_num"], seconds, split_loss(Logits(model), val, block_size))
@@ -156,7 +158,7 @@ def our_run(target: float, params: Params, tokens: Path, started: float) -> Reac
     data = open_dataset(tokens)
     scratch = ROOT / "models" / "scratch"
     model = initial_model(scratch, params.model, params.train, data.tokenizer, data.train)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # it tells each step
         checkpoints = Checkpoints(Path(folder), {}, params.train)
         trainer = Trainer(model, params.train, data, checkpoints)
         trainer.publish = Watch(target, trainer, started)
@@ -181,10 +183,11 @@ class Watch:
     def __init__(self, target: float, trainer: Trainer, started: float) -> None:
         self.target, self.trainer, self.started, self.looked = target, trainer, started, 0
 
-    def __call__(self, _: History) -> None:
+    def __call__(self, history: History) -> None:
         """Raise There, if the loss is reached."""
         trainer, step = self.trainer, self.trainer.step
-        if step < self.looked + LOOK and step < trainer.params.steps:
+        far = not history.training or history.training[-1].loss > self.target + NEAR
+        if (far or step < self.looked + LOOK) and step < trainer.params.steps:
             return
         self.looked, began = step, time.time()
         loss = split_loss(trainer.model, trainer.data.val, trainer.model.config.block_size)

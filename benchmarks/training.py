@@ -112,7 +112,7 @@ def step_of(who: str, setting: Setting, dtype: Precision) -> Step:
         hf = transformers_model(setting.config, setting.device).train()
         return partial(their_step, hf, dtype, lambda: hf(x, labels=x).loss)
     assert setting.nanogpt
-    model = nanogpt_model(setting.nanogpt, setting.config, setting.device).train()
+    model = nanogpt_model(setting.nanogpt, setting.config).to(setting.device).train()
     # On CUDA it is compiled, as shipped; for CPUs its README turns that off.
     run = torch.compile(model) if setting.device == "cuda" else model
     return partial(their_step, model, dtype, lambda: run(x, y)[1])

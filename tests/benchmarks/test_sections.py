@@ -147,7 +147,7 @@ def test_the_built_in_corpus_is_encoded_where_no_text_is_given(tmp_path: Path) -
 
 @pytest.mark.usefixtures("in_this_process")
 def test_time_to_loss_ends_at_nanogpts_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(time_to_loss, "our_params", small_params)
     (tmp_path / "text").write_text(TEXT, encoding="utf-8")
@@ -159,6 +159,7 @@ def test_time_to_loss_ends_at_nanogpts_loss(
     ours, theirs = findings.rows
     assert figures["time_to_loss_over_nanogpt"] == pytest.approx(ours.value / theirs.value)
     assert not list((checkout / time_to_loss.DATA).glob("*.txt"))  # it works in a copy
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("length", [2, 13, 25, 30])
