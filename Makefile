@@ -63,8 +63,9 @@ fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
 endurance: $(READY) ## 10,000 training steps: memory, open files, speed
 	python -m tests.robustness.endurance
 
-bench: $(READY) ## measure speed in pairs against transformers
-	python -m benchmarks.bench
+bench: $(READY) ## measure speed: ONLY="training", NANOGPT=folder, SHAKESPEARE=file
+	@python -m benchmarks.bench $(ONLY) $(if $(NANOGPT),--nanogpt "$(NANOGPT)") \
+	  $(if $(SHAKESPEARE),--shakespeare "$(SHAKESPEARE)") $(ARGS)
 
 sample: $(READY) ## a text of the model: make sample PROMPT="Once upon a time"
 	python -m tools.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
