@@ -51,7 +51,7 @@ def memory_lines(plan: Plan) -> Iterator[str]:
     yield line(f"  optimizer ({train.optimizer})", size(memory.optimizer))
     kept = f"{train.batch_size} x {config.block_size} tokens in {train.dtype}"
     yield line("  activations", f"{size(memory.activations)}, {kept}")
-    yield line("  gradients of the logits", f"{size(memory.logits)}, in float32")
+    yield line("  the loss", f"{size(memory.head)}, with the logits of one chunk")
     yield line("KV cache of one text", size(cache_bytes(config)))
 
 
