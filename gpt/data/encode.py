@@ -137,9 +137,7 @@ def _jobs(parts: Iterable[tuple[int, bytes]], sides: tuple[Side, ...]) -> Iterat
         yield from side.rest()
 
 
-def _encode(
-    tokenizer: Tokenizer, jobs: Iterable[Job], workers: int
-) -> Iterator[tuple[int, Ids]]:
+def _encode(tokenizer: Tokenizer, jobs: Iterable[Job], workers: int) -> Iterator[tuple[int, Ids]]:
     """The side and the ids of each job, in order."""
 
     def encode(job: Job) -> tuple[int, Ids]:

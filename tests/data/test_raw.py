@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gpt.common.errors import UserError
 from gpt.common.files import sha256_file
-from gpt.data.raw import CORPUS, DOCUMENTS, PROVENANCE, open_raw, write_raw
+from gpt.data.raw import CORPUS, DOCUMENTS, PROVENANCE, RawText, open_raw, write_raw
 
 ORIGIN = {"source": "path", "licence": "CC0-1.0", "url": None}
 TEXTS = [b"One.\n", "Zwei \u00e9\u4e16.".encode(), b"\n\n", b"4"]
@@ -45,7 +45,7 @@ def test_documents_come_back_as_they_were(
     summary = write_raw(folder, iter(encoded), ORIGIN)
     kept = [text for text in encoded if text]
     raw = open_raw(folder)
-    assert [raw.document(i) for i in range(len(raw))] == kept
+    assert [raw.document(i) for i in range(len(raw))] == list(raw.documents()) == kept
     assert raw.n_bytes == summary.bytes == sum(map(len, kept))
     assert summary.documents == len(raw) == len(kept)
     assert raw.provenance["empty_documents"] == len(encoded) - len(kept)
@@ -111,8 +111,9 @@ def test_a_changed_text_is_refused(raw: Path) -> None:
     text = bytearray((raw / CORPUS).read_bytes())
     text[0] ^= 1
     (raw / CORPUS).write_bytes(text)
-    with pytest.raises(UserError, match="does not match the sha256"):
-        open_raw(raw)
+    for read in (RawText.check, lambda opened: list(opened.documents())):
+        with pytest.raises(UserError, match="does not match the sha256"):
+            read(open_raw(raw))
 
 
 @pytest.mark.parametrize(
