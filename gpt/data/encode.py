@@ -42,7 +42,7 @@ class Side:
 
     index: int
     documents: int = 0  # so far
-    bytes: int = 0  # of these
+    n_bytes: int = 0  # of these
     texts: list[str] = field(default_factory=list)  # of the next job
     size: int = 0  # of the documents that end in it, in bytes
 
@@ -55,7 +55,7 @@ class Side:
                 self.texts.append("")  # an end of text comes first
             self.texts.append(piece)
         self.documents += 1
-        self.bytes += len(document)
+        self.n_bytes += len(document)
         self.size += len(document)
         if self.size >= JOB:
             yield from self.rest()
@@ -101,10 +101,10 @@ def write_sides(
         ]
         for index, ids in _encode(tokenizer, _jobs(_parts(raw, split), sides), workers):
             writers[index].append(ids)
-            line.show("encoding", sum(side.bytes for side in sides), raw.n_bytes)
+            line.show("encoding", sum(side.n_bytes for side in sides), raw.n_bytes)
     train, val = (
         SideMetadata(
-            tokens=len(writer), documents=side.documents, bytes=side.bytes, sha256=writer.sha256
+            tokens=len(writer), documents=side.documents, bytes=side.n_bytes, sha256=writer.sha256
         )
         for writer, side in zip(writers, sides, strict=True)
     )

@@ -83,7 +83,7 @@ class _Words:
         self._next = np.arange(1, len(self._symbols) + 1, dtype=np.int32)
         self._before = np.arange(-1, len(self._symbols) - 1, dtype=np.int32)
         self._frequency: dict[int, int] = {}
-        self._places: dict[int, npt.NDArray[np.int64]] = {}  # of each pair, and where it was once
+        self._places: dict[int, npt.NDArray[np.integer]] = {}  # of each pair, and where it was once
         self._queue: list[tuple[int, int]] = []  # by frequency, which may have sunk since
         self._add(place)
 
@@ -122,7 +122,7 @@ class _Words:
 
     def _groups(
         self, places: npt.NDArray[np.integer]
-    ) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
+    ) -> Iterator[tuple[int, int, npt.NDArray[np.integer]]]:
         """The different pairs at places, the frequency of each and where it is, in order."""
         places = np.unique(places[self._symbols[places] != GAP])
         places = places[self._symbols[self._next[places]] != GAP]
@@ -142,5 +142,6 @@ class _Words:
 def _every_other(linked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Which of n places to merge, (n,), where (n - 1,) tells if each overlaps with the next one."""
     index = np.arange(len(linked) + 1)
-    start = np.where(np.concatenate(([False], linked)), 0, index)
-    return (index - np.maximum.accumulate(start)) % 2 == 0
+    start: npt.NDArray[np.intp] = np.where(np.concatenate(([False], linked)), 0, index)
+    chosen: npt.NDArray[np.bool_] = (index - np.maximum.accumulate(start)) % 2 == 0
+    return chosen

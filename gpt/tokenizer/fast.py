@@ -32,7 +32,7 @@ KNOWN = 0x323B0  # code points beyond are all taken for doubtful
 class Backend(Protocol):
     """What is used of gigatoken's BPETokenizer."""
 
-    def encode(self, text: str) -> Ids:
+    def encode(self, text: str, /) -> Ids:
         """The ids (T,) of a text."""
 
 

@@ -169,12 +169,13 @@ class Tokenizer:
             ends = np.cumsum([len(document) for document in documents])
             ids = self._encode_characters("".join(documents))
             return np.insert(ids, ends[:-1], np.uint32(self.end_of_text))
-        ids = self._fast.encode(documents) if self._fast is not None else None
-        if ids is None and len(documents) > 1:
-            end = np.array([self.end_of_text], np.uint32)
-            parts = (part for text in documents for part in (end, self.encode_documents([text])))
-            ids = np.concatenate([*parts][1:])
-        return self.encode_piece(documents[0]) if ids is None else ids
+        if self._fast is not None and (fast := self._fast.encode(documents)) is not None:
+            return fast
+        if len(documents) == 1:
+            return self.encode_piece(documents[0])
+        end = np.array([self.end_of_text], np.uint32)
+        parts = [part for text in documents for part in (end, self.encode_documents([text]))]
+        return np.concatenate(parts[1:])
 
     def decode(self, ids: Ids) -> str:
         """The text of ids; special ones are spelled out, broken UTF-8 reads U+FFFD."""
