@@ -61,16 +61,24 @@ class RawText:
     def documents(self) -> Iterator[bytes]:
         """The UTF-8 of each document in turn. The first time that all are read, this raises
         UserError at the end if the text does not match its checksum."""
-        digest, hashed = hashlib.sha256(), 0
+        digest, done = hashlib.sha256(), 0
         for row in range(0, len(self), ROWS):
             for start, end in self._spans[row : row + ROWS].tolist():
                 yield self._text[start:end]
-                if not self._checked and end - hashed >= BLOCK:
-                    digest.update(self._text[hashed:end])
-                    hashed = end
+                if end - done >= BLOCK:
+                    if not self._checked:
+                        digest.update(self._text[done:end])
+                    self._unload(done, end)
+                    done = end
         if not self._checked:
-            digest.update(self._text[hashed:])
+            digest.update(self._text[done:])
             self._check(digest.hexdigest())
+
+    def _unload(self, start: int, end: int) -> None:
+        """Let go of pages that were read, which else count as this process's memory."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            start -= start % mmap.PAGESIZE
+            self._text.madvise(mmap.MADV_DONTNEED, start, end - start)
 
     def check(self) -> None:
         """Read the whole text. Raises UserError if it does not match its checksum."""

@@ -45,7 +45,7 @@ class FastEncoder:
     def __init__(self, tokens: Sequence[bytes], end_of_text: int) -> None:
         self._tokens, self._end_of_text = tokens, end_of_text
         self._lock = threading.Lock()  # the backend serves one thread at a time
-        self._backend, self._encoded = self._load(), 0
+        self._backend, self._encoded = self._load(), 0  # ids since it was loaded
 
     def encode(self, documents: Sequence[str]) -> Ids | None:
         """The ids (T,) of documents, None where a character in them is doubtful."""
@@ -54,6 +54,7 @@ class FastEncoder:
             return None
         with self._lock:
             if self._encoded > RENEWAL:
+                del self._backend  # first, that memory holds one at a time
                 self._backend, self._encoded = self._load(), 0
             ids = self._backend.encode(text)
             self._encoded += len(ids)

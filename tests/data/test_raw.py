@@ -1,6 +1,8 @@
 """data/raw/: what is written is read back, and nothing damaged is ever read."""
 
 import json
+import mmap
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +100,19 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 3_000_000  # the corpus holds ten times as many bytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_was_read_does_not_stay_in_memory(tmp_path: Path) -> None:
+    write_raw(tmp_path / "raw", (b"x" * 100_000 for _ in range(400)), ORIGIN)
+    raw = open_raw(tmp_path / "raw")
+
+    def of_files() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
+
+    before = of_files()
+    for _ in range(2):
+        assert max(of_files() for _ in raw.documents()) - before < 10_000_000
 
 
 @pytest.mark.parametrize("name", [CORPUS, DOCUMENTS, PROVENANCE])
