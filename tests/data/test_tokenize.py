@@ -190,9 +190,10 @@ def test_the_same_bytes_every_time_for_any_number_of_workers(
 def test_the_stream_is_that_of_each_document_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpt.data.encode.JOB", 40)
     tokenizer = Tokenizer.train_bpe(TALES, 300)
-    ids = np.concatenate(list(encode_documents(tokenizer, map(str.encode, TALES), 3)))
+    documents = [*TALES, "long é " * 90_000, *TALES[:3]]
+    ids = np.concatenate(list(encode_documents(tokenizer, map(str.encode, documents), 3)))
     expected: list[int] = []
-    for text in TALES:
+    for text in documents:
         expected += [*tokenizer.encode(text), tokenizer.end_of_text]
     assert ids.tolist() == expected[:-1]
 
