@@ -59,5 +59,5 @@ def speed(tokenizer: Tokenizer, encoding: tiktoken.Encoding, text: str, rounds: 
 
 
 def our_ids(tokenizer: Tokenizer, data: bytes) -> npt.NDArray[np.uint32]:
-    """Ours, as the tokenize stage runs it: a faster encoder is put in here."""
+    """Ours, as the tokenize stage runs it."""
     return np.concatenate(list(encode_documents(tokenizer, [data], os.cpu_count() or 1)))
