@@ -13,26 +13,27 @@ B = workspace
 export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
+.SILENT: # each command says what it does
 .PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
   seeds experiments plan report scrub checkpoints pictures map lock sbom
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install the locked dependencies into .venv
 
 $(READY): requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "installing torch and the other packages into $(VENV): some gigabytes, a few minutes"
-	@$(PYTHON) -m venv "$(VENV)"
-	@test -t 1 || quiet=--quiet; \
+	echo "installing torch and the other packages into $(VENV): some gigabytes, a few minutes"
+	$(PYTHON) -m venv "$(VENV)"
+	test -t 1 || quiet=--quiet; \
 	  "$(BIN)/python" -m pip install $$quiet --disable-pip-version-check -r requirements.txt
-	@"$(BIN)/python" -m tools.plots_template || true # only the plots need it
-	@touch "$@"
+	"$(BIN)/python" -m tools.plots_template || true # only the plots need it
+	touch "$@"
 
 repro: $(READY) ## run what of the pipeline has changed; FORCE=1: all of it
-	@python -m tools.repro $(if $(FORCE),--force)
+	python -m tools.repro $(if $(FORCE),--force)
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
@@ -48,7 +49,7 @@ format: $(READY) ## put the code into its format
 	ruff format .
 
 verify: $(READY) ## prove it equal to Hugging Face's; FORCE=1, HF=gpt2
-	@$(if $(HF),python -m tools.verify_hf "$(HF)",python -m tools.repro --verify $(if $(FORCE),--force))
+	$(if $(HF),python -m tools.verify_hf "$(HF)",python -m tools.repro --verify $(if $(FORCE),--force))
 
 prove: $(READY) ## run the pipeline in two places, compare every byte
 	python -m tests.pipeline.prove
@@ -62,43 +63,44 @@ fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
 endurance: $(READY) ## 10,000 training steps: memory, open files, speed
 	python -m tests.robustness.endurance
 
-bench: $(READY) ## measure speed in pairs against transformers
-	python -m benchmarks.bench
+bench: $(READY) ## measure speed: ONLY="training", NANOGPT=folder, SHAKESPEARE=file
+	@python -m benchmarks.bench $(ONLY) $(if $(NANOGPT),--nanogpt "$(NANOGPT)") \
+	  $(if $(SHAKESPEARE),--shakespeare "$(SHAKESPEARE)") $(ARGS)
 
 sample: $(READY) ## a text of the model: PROMPT="Once" MODEL=trained FAST=1 DTYPE=int8
-	@python -m tools.sample --model "models/$(or $(MODEL),trained)" --prompt "$$PROMPT" \
+	python -m tools.sample --model "models/$(or $(MODEL),trained)" --prompt "$$PROMPT" \
 	  $(if $(FAST)$(DTYPE),--fast "$(or $(DTYPE),float32)") $(ARGS)
 
 preset: $(READY) ## put a preset into params.yaml: make preset NAME=tiny
-	@python -m tools.preset $(NAME)
+	python -m tools.preset "$(NAME)"
 
 diff: $(READY) ## did it help? the last commit and now, or A=REV B=REV; ALL=1
-	@python -m tools.diff "$(A)" "$(B)"$(if $(ALL), --all)
+	python -m tools.diff "$(A)" "$(B)"$(if $(ALL), --all)
 
 seeds: $(READY) ## how far the seed alone moves the loss: N=3 runs
-	@python -m tools.check_params
-	@python -m tools.mend
-	@python -m tools.seeds $(N)
+	python -m tools.check_params
+	python -m tools.mend
+	python -m tools.seeds "$(N)"
 
 experiments: $(READY) ## all DVC experiments beside the workspace
-	@python -m tools.experiments
+	python -m tools.experiments
 
 plan: $(READY) ## what a run takes: PRESET=tiny MACHINE=a100 PRICE=2 MEASURE=1
-	@python -m tools.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \
+	python -m tools.plan $(if $(PRESET),--preset "$(PRESET)") $(if $(MACHINE),--machine "$(MACHINE)") \
 	  $(if $(TOKENS_PER_SECOND),--tokens-per-second "$(TOKENS_PER_SECOND)") \
 	  $(if $(PRICE),--price "$(PRICE)") $(if $(MEASURE),--measure) $(ARGS)
 
 checkpoints: $(READY) ## list the runs that have checkpoints, and what they take
-	@python -m tools.checkpoints
+	python -m tools.checkpoints
 
 report: $(READY) ## one HTML page of all that the pipeline recorded
 	python -m tools.report --out report.html
 
 scrub: $(READY) ## read every byte that DVC keeps, and mend what rotted
-	@python -m tools.scrub
+	python -m tools.scrub
 
 pictures: $(READY) ## draw the README's pictures anew, from the run here
-	@python -m tools.pictures
+	python -m tools.pictures
 
 map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md
 	python -m tools.map
@@ -109,6 +111,7 @@ lock: ## write requirements.txt anew from pyproject.toml
 	.lock/bin/python -m pip install --quiet '.[dev]'
 	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' > requirements.txt
 	rm -rf .lock build *.egg-info
+	echo "requirements.txt: the versions of today"
 
 sbom: ## list the locked dependencies in sbom.cdx.json (CycloneDX)
 	rm -rf .sbom && $(PYTHON) -m venv .sbom
@@ -116,3 +119,4 @@ sbom: ## list the locked dependencies in sbom.cdx.json (CycloneDX)
 	PYTHONWARNINGS=ignore .sbom/bin/python -m cyclonedx_py requirements --pyproject pyproject.toml \
 	  --output-reproducible --output-file sbom.cdx.json requirements.txt
 	rm -rf .sbom
+	echo "sbom.cdx.json: the dependencies of requirements.txt"

@@ -1,1 +1,1 @@
-"""Measurements of speed, in pairs, against other projects."""
+"""Measurements of speed, in turn with other projects, against the limits of the machine."""

@@ -1,136 +1,142 @@
-"""Speed, measured in pairs against transformers on this machine: python -m benchmarks.bench
+"""Speed in turn with other projects and against this machine's limits: make bench
 
-Absolute figures vary from machine to machine and from minute to minute; so each pair alternates
-within one run, and what counts is the ratio.
+Absolute figures vary from machine to machine and from minute to minute; what counts are ratios
+within a round. Sizes are GPT-2 124M's unless others are given.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from benchmarks.setting import ROOT, Setting, usual_heads
+from gpt.common.errors import UserError, run_stage
+from gpt.common.files import sha256_file, write_json, write_text
+from gpt.common.params import read_yaml
+from gpt.common.screen import stage
+from gpt.common.text import choice
+from gpt.config import GPTConfig
+from gpt.plan.presets import preset_file
 
-from gpt.common.errors import run_stage
-from gpt.common.files import write_json
-from gpt.config import GPTConfig, Precision
-from gpt.generate import Sampler, generate
-from gpt.loss import next_token_loss
-from gpt.model import GPT
+if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
+    from benchmarks.results import Findings
 
-Work = Callable[[], object]
+SECTIONS = ("training", "decoding", "tokenising", "time-to-loss")
+BATCH = {"cpu": 2, "cuda": 32}
+FILES = {"cpu": "cpu.json", "cuda": "gpu.json"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table of ratios, and write it if asked."""
+    """Measure, print the table and write it. Raises UserError."""
+    args = parse_args(arguments)
+    for name in args.sections:
+        if name not in SECTIONS:
+            raise UserError(f"no section {name!r}, ONLY, {choice(name, SECTIONS)}")
+    bench(args, setting_of(args))
+
+
+def bench(args: argparse.Namespace, setting: Setting) -> None:
+    """Do all of it."""
+    from benchmarks.results import Findings, facts
+    from benchmarks.table import page, show
+
+    findings, measurements = Findings(), sections()
+    command = "make bench" + (f' ONLY="{" ".join(args.sections)}"' if args.sections else "")
+    for name in args.sections or SECTIONS:
+        with stage(name) as line:
+            found = measurements[name](setting)
+            line.done = f"{len(found.figures)} figures" if found.figures else "not measured"
+        findings.add(found)
+        around = facts(setting)  # written by each section: a run takes long
+        write_json(args.out / FILES[setting.device], around | rounded(findings))
+        write_text(args.out / "RESULTS.md", page(findings, around, command))
+    show(findings)
+
+
+def sections() -> dict[str, Callable[[Setting], "Findings"]]:
+    """The measurements by the names of SECTIONS."""
+    from benchmarks import decoding, time_to_loss, tokenising, training
+
+    modules = (training, decoding, tokenising, time_to_loss)
+    return {name: module.measured for name, module in zip(SECTIONS, modules, strict=True)}
+
+
+def rounded(findings: "Findings") -> dict[str, float | bool]:
+    """The figures in the digits that mean something."""
+    return {
+        name: value if isinstance(value, bool) else float(f"{value:.4g}")
+        for name, value in findings.figures.items()
+    }
+
+
+def setting_of(args: argparse.Namespace) -> Setting:
+    """What the command line asks for. Raises UserError."""
+    heads = args.n_head or usual_heads(args.n_embd)
+    try:
+        config = GPTConfig(args.vocab_size, args.context, args.n_layer, heads, args.n_embd)
+    except ValueError as error:
+        raise UserError(f"{error}, the command line, change the sizes") from None
+    if args.nanogpt and not (args.nanogpt / "model.py").is_file():
+        raise UserError(f"no model.py, {args.nanogpt}, give a checkout of nanoGPT")
+    if args.shakespeare and not args.shakespeare.is_file():
+        raise UserError(f"no such file, {args.shakespeare}, give a text")
+    device = chosen_device(args.device)
+    return Setting(
+        config=config,
+        batch_size=args.batch_size or BATCH[device],
+        new_tokens=args.new_tokens,
+        rounds=args.rounds,
+        device=device,
+        nanogpt=args.nanogpt,
+        text=args.shakespeare or fetched(args.fetched, shakespeare_sha256()),
+    )
+
+
+def chosen_device(name: str) -> str:
+    """The device asked for, `auto` being CUDA where there is one. Raises UserError."""
+    import torch
+
+    from gpt.runtime import choose_device
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return choose_device("cuda" if name == "cuda" else "cpu", "--device").type
+
+
+def shakespeare_sha256() -> str:
+    """The SHA-256 of tiny Shakespeare, by its preset."""
+    preset = preset_file(ROOT / "presets", "shakespeare-char")
+    return str(read_yaml(preset)["download"]["sha256"])
+
+
+def fetched(folder: Path, sha256: str) -> Path | None:
+    """The whole file of that hash, if the download stage has it in its cache."""
+    path = folder / sha256
+    return path if path.is_file() and sha256_file(path) == sha256 else None
+
+
+def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
-    parser.add_argument("--n-layer", type=int, default=6)
-    parser.add_argument("--n-embd", type=int, default=384)
-    parser.add_argument("--vocab-size", type=int, default=8192)
-    parser.add_argument("--context", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--out", type=Path, help="a .json file for the figures")
-    args = parser.parse_args(arguments)
-    config = GPTConfig(args.vocab_size, args.context, args.n_layer, 6, args.n_embd)
-    rows = {}
-    print(f"{config}, {torch.get_num_threads()} threads")
-    print(f"{'what':<24}{'ours tok/s':>12}{'transformers':>14}{'ratio':>8}{'range':>14}")
-    for name, (ours, theirs, tokens) in pairs(config, args.batch_size).items():
-        a, b, ratios = measure(ours, theirs, args.pairs)
-        rows[name] = statistics.median(ratios)
-        spread = f"{min(ratios):.2f}-{max(ratios):.2f}"
-        print(f"{name:<24}{tokens / a:>12,.0f}{tokens / b:>14,.0f}{rows[name]:>8.2f}{spread:>14}")
-    if args.out:
-        write_json(args.out, rows)
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}; none: all")
+    for name, size in {"n-layer": 12, "n-embd": 768, "vocab-size": 50257, "context": 1024}.items():
+        parser.add_argument(f"--{name}", type=count, default=size)
+    parser.add_argument("--n-head", type=count, help="GPT-2's head size, where it divides")
+    parser.add_argument("--batch-size", type=count, help=f"of a training step: {BATCH}")
+    parser.add_argument("--new-tokens", type=count, default=64, help="of a generated text")
+    parser.add_argument("--rounds", type=count, default=5, help="in which all work takes its turn")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--nanogpt", type=Path, help="a checkout of it, to measure it too")
+    parser.add_argument("--shakespeare", type=Path, help="tiny Shakespeare, or another text")
+    parser.add_argument("--fetched", type=Path, default=Path("checkpoints/download"))
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="folder for results")
+    return parser.parse_args(arguments)
 
 
-def pairs(config: GPTConfig, batch_size: int) -> dict[str, tuple[Work, Work, int]]:
-    """For each measurement our work, theirs, and how many tokens one run of it handles."""
-    ours, theirs = GPT(config), their_model(config)
-    ours.initialise(1)
-    ids = torch.randint(config.vocab_size, (batch_size, config.block_size))
-    out: dict[str, tuple[Work, Work, int]] = {}
-    for dtype in get_args(Precision):
-        out[f"train, {dtype}"] = (
-            partial(our_step, ours, ids, dtype),
-            partial(their_step, theirs, ids, dtype),
-            ids.numel(),
-        )
-    prompt, new = ids[:1, :1], config.block_size // 2
-    out["generate, batch 1"] = (
-        partial(our_text, ours, prompt, new),
-        partial(their_text, theirs, prompt, new),
-        new,
-    )
-    return out
-
-
-def their_model(config: GPTConfig) -> GPT2LMHeadModel:
-    """transformers' model of the same shape, without dropout."""
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=config.vocab_size,
-            n_positions=config.block_size,
-            n_embd=config.n_embd,
-            n_layer=config.n_layer,
-            n_head=config.n_head,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            bos_token_id=0,
-            eos_token_id=0,
-            pad_token_id=0,
-        )
-    )
-
-
-def our_step(model: GPT, ids: torch.Tensor, dtype: Precision) -> None:
-    """Forward and backward."""
-    model.train().zero_grad()
-    torch.autograd.backward(next_token_loss(model, ids, ids, dtype))
-
-
-def their_step(model: Any, ids: torch.Tensor, dtype: str) -> None:
-    """The same in transformers."""
-    model.train().zero_grad()
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-        loss = model(ids, labels=ids).loss
-    torch.autograd.backward(loss)
-
-
-def our_text(model: GPT, prompt: torch.Tensor, new: int) -> None:
-    """Greedy text with the cache."""
-    for _ in generate(model, prompt, new, Sampler(0.0), torch.Generator()):
-        pass
-
-
-def their_text(model: Any, prompt: torch.Tensor, new: int) -> None:
-    """The same in transformers."""
-    model.eval().generate(prompt, max_new_tokens=new, min_new_tokens=new, do_sample=False)
-
-
-def measure(ours: Work, theirs: Work, n: int) -> tuple[float, float, list[float]]:
-    """Median seconds of both, and how many times faster ours was in each of `n` pairs."""
-    times: list[tuple[float, float]] = []
-    for turn in range(n + 1):
-        first, second = (ours, theirs) if turn % 2 else (theirs, ours)
-        a, b = seconds(first), seconds(second)
-        if turn:  # the first pair warms up
-            times.append((a, b) if first is ours else (b, a))
-    ratios = [b / a for a, b in times]
-    return statistics.median(a for a, _ in times), statistics.median(b for _, b in times), ratios
-
-
-def seconds(work: Work) -> float:
-    """Wall-clock seconds of one run."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def count(text: str) -> int:
+    """A whole number, 1 or more."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gpt.attention import fused_attention
 from gpt.config import Storage
 from gpt.kv_cache import KVCache
-from gpt.model import GPT, CausalSelfAttention, fused_attention
+from gpt.model import GPT, CausalSelfAttention
 
 STREAMS = 4  # parts of a weight read side by side: their sums do not wait for each other
 FEW_ROWS = 8  # up to here a row of weights meets all texts while it is in the cache

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gpt.config import Precision
+from gpt.head_loss import head_loss
+from gpt.language_model import LanguageModel
+from gpt.model import GPT
 from gpt.runtime import precision
 
 Ids = NDArray[np.unsignedinteger]
@@ -63,11 +66,16 @@ class Windows:
         return out
 
 
-def next_token_loss(model: nn.Module, inputs: Tensor, targets: Tensor, dtype: Precision) -> Tensor:
+def next_token_loss(
+    model: LanguageModel, inputs: Tensor, targets: Tensor, dtype: Precision
+) -> Tensor:
     """The mean loss, a scalar, of predicting `targets` (B, T) from `inputs` (B, T)."""
-    with precision(inputs.device, dtype):
-        logits = model(inputs)  # (B, T, V)
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+    if isinstance(model, GPT):
+        with precision(inputs.device, dtype):
+            x = model.hidden(inputs)  # (B, T, C)
+        return head_loss(x.flatten(0, 1), model.lm_head.weight, targets.flatten(), dtype)
+    logits = model(inputs)  # (B, T, V)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gpt.attention import fused_attention, manual_attention
 from gpt.config import Activation, Attention, GPTConfig
 from gpt.kv_cache import FIRST_ROOM, KVCache, LayerCache
 
@@ -29,27 +30,6 @@ def activate(x: Tensor, name: Activation) -> Tensor:
 def layer_norm(config: GPTConfig) -> nn.LayerNorm:
     """Normalisation over the channels, with a scale and, as GPT-2 has it, a bias."""
     return nn.LayerNorm(config.n_embd, config.layer_norm_epsilon, bias=config.bias)
-
-
-def manual_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
-    """Causal attention written out (Vaswani et al. 2017, section 3.2.1), (B, H, T, D) each."""
-    queries, keys = q.size(-2), k.size(-2)
-    scores = (q @ k.transpose(-2, -1)) * scale  # (B, H, T, D) @ (B, H, D, S) -> (B, H, T, S)
-    seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
-    weights = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
-    return F.dropout(weights, dropout) @ v  # (B, H, T, S) @ (B, H, S, D) -> (B, H, T, D)
-
-
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
-    """The same by PyTorch's fused kernel."""
-    if q.size(-2) in (1, k.size(-2)):  # one new token sees everything; else the usual triangle
-        causal = q.size(-2) > 1
-        return F.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropout, is_causal=causal, scale=scale
-        )
-    seen = torch.ones(q.size(-2), k.size(-2), dtype=torch.bool, device=q.device)
-    seen = seen.tril(k.size(-2) - q.size(-2))
-    return F.scaled_dot_product_attention(q, k, v, seen, dropout_p=dropout, scale=scale)
 
 
 class CausalSelfAttention(nn.Module):
@@ -120,8 +100,13 @@ class GPT(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B, T, V) of the next token at every position of `ids` (B, T), T <= block_size."""
-        logits: Tensor = self.lm_head(self.ln_f(self.last(ids)))
+        logits: Tensor = self.lm_head(self.hidden(ids))
         return logits
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """The head's input (B, T, C) at every position of `ids` (B, T)."""
+        x: Tensor = self.ln_f(self.last(ids))
+        return x
 
     def extend(self, ids: Tensor, cache: KVCache) -> Tensor:
         """The logits (B, V) after `ids` (B, T), which follow what `cache` holds and enter it.

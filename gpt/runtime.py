@@ -51,6 +51,8 @@ def set_determinism(deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Not by use_deterministic_algorithms, which imports PyTorch's compiler: that takes a second.
     torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    # Otherwise PyTorch writes NaN into every new tensor, which nothing here reads before writing.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
 
 

@@ -8,6 +8,7 @@ from gpt.common.errors import run_stage
 from gpt.common.files import write_json
 from gpt.common.params import load_section
 from gpt.common.screen import note, stage
+from gpt.common.text import plural
 from gpt.data.download_params import DownloadParams
 from gpt.data.raw import write_raw
 from gpt.data.sources import open_corpus
@@ -29,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         line.show(f"reading {params.source}")
         summary = write_raw(paths.out, corpus.documents, corpus.provenance)
         write_json(paths.metrics, {"bytes": summary.bytes, "documents": summary.documents})
-        line.done = f"{summary.documents:,} documents, {summary.bytes:,} bytes in {paths.out}"
+        documents = plural(summary.documents, "document")
+        line.done = f"{documents}, {summary.bytes:,} bytes in {paths.out}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json, write_text
 from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
+from gpt.common.text import plural
 from gpt.eval.params import EvalParams
 
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
@@ -50,7 +51,7 @@ def evaluate(args: argparse.Namespace, params: EvalParams, line: Line) -> str:
     if (initial := untrained_model(provenance, model.config)) is not None:
         losses = model_losses(initial.to(device), tokenizer, val, params)
         metrics["loss_initial"] = float(losses.mean())
-    line.show(f"drawing {params.sample_count} texts of its own")
+    line.show(f"drawing {plural(params.sample_count, 'text')} of its own")
     metrics |= sample_metrics(model, tokenizer, params, grammar=metadata.source == "stories")
     page = prompts_page(model, tokenizer, params)
     with new_folder(args.plots) as plots:

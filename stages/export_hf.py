@@ -41,10 +41,7 @@ def export_or_say_why_not(args: argparse.Namespace) -> str:
     if isinstance(config, GPTConfig):
         origins = read_origins(args.model, args.text, args.tokens, args.scores)
         size, has_tokenizer = export(args.model, args.out, params, origins)
-        said = (
-            f"{count_parameters(config):,} parameters as {params.dtype} in {args.out}, "
-            "for transformers"
-        )
+        said = f"{count_parameters(config):,} parameters as {params.dtype} in {args.out}"
     else:  # the pipeline goes on
         said = write_unsupported(args.out, "exported", args.model, config.kind)
     n_params = count_parameters(config)

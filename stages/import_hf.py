@@ -8,6 +8,7 @@ from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
+from gpt.common.text import plural
 from gpt.config import count_parameters
 from gpt.hf.params import ImportParams
 
@@ -34,7 +35,7 @@ def fetch_and_import(args: argparse.Namespace, params: ImportParams, line: Line)
         with errors_name_source(source, provenance):
             config, widened = import_model(source, out, provenance, from_hf(source))
     if widened:
-        line.say(f"{len(widened)} tensors were stored in half precision; they are float32 now")
+        line.say(f"{plural(len(widened), 'tensor')} stored in half precision, float32 now")
     metrics = {
         "n_params": count_parameters(config),
         "tensors_widened": len(widened),

@@ -9,9 +9,9 @@ from gpt.common.errors import run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.common.screen import note, stage
-from gpt.data.encode import make_tokenizer, write_side
+from gpt.data.encode import make_tokenizer, write_sides
 from gpt.data.metadata import METADATA, Metadata
-from gpt.data.raw import open_raw
+from gpt.data.raw import RawText, open_raw
 from gpt.data.split import split_raw
 from gpt.data.tokenize_params import TokenizeParams
 from gpt.tokenizer.tokenizer import VOCABULARY
@@ -53,18 +53,25 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
 def tokenize(raw_folder: Path, out: Path, params: TokenizeParams, workers: int) -> Metadata:
     """Write the folder of tokens and return its metadata. Raises UserError."""
     raw = open_raw(raw_folder)
-    sides = split_raw(raw, params)
-    tokenizer = make_tokenizer(params, raw, sides[0])
+    try:
+        return tokenize_raw(raw, out, params, workers)
+    except UnicodeDecodeError:
+        raw.check()  # damage is more likely than a checksum of what is not UTF-8
+        raise
+
+
+def tokenize_raw(raw: RawText, out: Path, params: TokenizeParams, workers: int) -> Metadata:
+    """The same of an open corpus, which is checked as it is read."""
+    split = split_raw(raw, params)
+    tokenizer = make_tokenizer(params, raw, split)
     if params.kind == "bpe" and len(tokenizer.tokens) < params.vocab_size:
         found = len(tokenizer.tokens)
         wanted = f"tokenize.vocab_size {params.vocab_size}"
         note(f"{wanted}, the text is so small that it gives {found}")
     with new_folder(out) as new:
         tokenizer.save(new / VOCABULARY)
-        train, val = (
-            write_side(new / f"{name}.bin", side, tokenizer, workers)
-            for name, side in zip(("train", "val"), sides, strict=True)
-        )
+        paths = (new / "train.bin", new / "val.bin")
+        train, val = write_sides(paths, raw, split, tokenizer, workers)
         metadata = Metadata(
             kind=tokenizer.kind,
             vocab_size=tokenizer.vocab_size,

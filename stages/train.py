@@ -9,6 +9,7 @@ from gpt.common.errors import run_stage
 from gpt.common.files import only_here, write_json
 from gpt.common.params import load_sections
 from gpt.common.screen import stage
+from gpt.common.text import plural
 from gpt.train.params import TrainingParams
 
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
@@ -69,10 +70,9 @@ def write_results(args: argparse.Namespace, trainer: "Trainer", provenance: dict
     write_json(args.provenance, provenance)
     metrics = train_metrics(trainer)
     write_json(args.metrics, metrics)
-    return (
-        f"{metrics['n_params']:,} parameters, {trainer.step:,} steps, validation loss "
-        f"{metrics['final_val_loss']:.3f}"
-    )
+    measured = min(trainer.params.eval_tokens, len(trainer.data.val))
+    steps, loss = plural(trainer.step, "step"), metrics["final_val_loss"]
+    return f"{steps}, loss {loss:.3f} on {measured:,} validation tokens"
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,6 +10,7 @@ from gpt.common.errors import UserError, run_stage
 from gpt.common.files import new_folder, write_json
 from gpt.common.params import load_section
 from gpt.common.screen import Line, stage
+from gpt.common.text import plural
 from gpt.config import GPTConfig
 from gpt.hf.export_params import ExportParams
 from gpt.parity.params import VerifyParams
@@ -60,7 +61,7 @@ def check_passed(args: argparse.Namespace, found: "Verification") -> None:
     if not found.passed:
         failed = failures(found)
         raise UserError(
-            f"{failed[0]}, the first of {len(failed)} failures, "
+            f"{failed[0]}, the first of {plural(len(failed), 'failure')}, "
             f"{args.model} against {args.reference}, see {args.plots}"
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from gpt.common.errors import run_stage
 from gpt.common.mappings import changed, flat
 from gpt.common.params import load_sections
+from gpt.common.screen import say
 from gpt.data.metadata import METADATA, Metadata
 from gpt.train.identity import asked_for
 from gpt.train.params import TrainingParams
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     params = load_sections(args.params, TrainingParams)
     lines = list(table(args.checkpoints, params, tokens_hash(args.tokens)))
-    print("\n".join(lines) if lines else f"no checkpoints in {args.checkpoints}")
+    for line in lines or [f"no checkpoints in {args.checkpoints}"]:
+        say(line)
 
 
 def tokens_hash(folder: Path) -> str | None:

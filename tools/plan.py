@@ -2,12 +2,14 @@
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpt.common.errors import UserError, run_stage
+from gpt.common.text import plural, terminal_width, wrapped
 from gpt.plan.machines import MACHINES, machine_named
 
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
@@ -16,6 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported wh
     from gpt.plan.probe import Probe
 
 SECONDS = 5.0  # of a probe
+LOCK = Path("dvc.lock")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,13 +33,13 @@ def show_plan(args: argparse.Namespace) -> None:
     from gpt.plan.presets import merged_params, preset_file
     from gpt.plan.probe import measure
     from gpt.plan.speed import known_rates
-    from gpt.plan.text import plan_lines, probe_lines
+    from gpt.plan.text import INDENT, plan_lines, probe_lines
     from gpt.runtime import choose_device
     from gpt.train.initial import new_config
 
     preset = preset_file(args.presets, args.preset) if args.preset else None
     params = merged_params(args.params, preset, args.set)
-    size, source = vocabulary(params, args.tokens / "metadata.json")
+    size, source = vocabulary(params, args.tokens, LOCK)
     config = new_config(params.model, size)
     if not isinstance(config, GPTConfig):
         raise UserError(f"model.kind is {params.model.kind}, {args.params}, plans are of a gpt")
@@ -46,9 +49,9 @@ def show_plan(args: argparse.Namespace) -> None:
         known_rates(choose_device(params.train.device), args.rates) if not args.machine else None
     )
     plan = Plan(name, params, config, source, args.machine, rates, args.price)
-    print(*plan_lines(plan, known_speed(args, plan, probe)), sep="\n")
-    if probe:
-        print(*probe_lines(plan.memory.peak, probe), sep="\n")
+    lines = [*plan_lines(plan, known_speed(args, plan, probe))]
+    lines += probe_lines(plan.memory.peak, probe) if probe else []
+    print(*(wrapped(it, terminal_width(sys.stdout), INDENT) for it in lines), sep="\n")
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -79,7 +82,7 @@ def known_speed(args: argparse.Namespace, plan: "Plan", probe: "Probe | None") -
     if args.tokens_per_second:
         return Speed(args.tokens_per_second, "given")
     if probe:
-        return Speed(probe.tokens_per_second, f"measured in {probe.steps} steps")
+        return Speed(probe.tokens_per_second, f"measured in {plural(probe.steps, 'step')}")
     if plan.machine:
         return plan.machine.speed(plan.config)
     assert plan.rates  # of this machine, where no other is asked for

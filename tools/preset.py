@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.common.files import write_text
+from gpt.common.screen import say
 from gpt.plan.presets import merged_text, preset_file
 
 
@@ -18,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     merged = merged_text(args.params, preset_file(args.presets, args.name))
     if merged == args.params.read_text(encoding="utf-8"):
-        print(f"{args.params} has the values of {args.name} already")
+        say(f"{args.params} has the values of {args.name} already")
         return
     write_text(args.params, merged)
-    print(f"{args.name} is in {args.params}, see git diff {args.params}, then make repro")
+    say(f"{args.name} is in {args.params}, see git diff {args.params}, then make repro")
 
 
 if __name__ == "__main__":

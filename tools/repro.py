@@ -5,13 +5,12 @@ and with a summary at the end.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from gpt.common.errors import run_stage
-from gpt.common.screen import working
+from gpt.common.screen import say, working
 from gpt.parity.summary import tally
 from gpt.plan.params import load_params
 from gpt.report.inputs import read_table
@@ -25,22 +24,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     with working("looking for what has changed"):
         load_params(Path("params.yaml"))
-        from gpt.report.project import open_project  # here, since DVC takes a second to import
+        from gpt.report.project import (  # here, since DVC takes a second to import
+            open_project,
+            silence,
+        )
         from tools import mend
         from tools.reproduction import reproduce
 
         mend.main([])
-        logging.getLogger("dvc").setLevel(logging.CRITICAL)
+        silence()
     with closing(open_project(Path())) as repo:
         ran = reproduce(repo, VERIFICATION if args.verify else (), args.force)
         stages = VERIFICATION if args.verify else [stage.name for stage in repo.index.stages]
     stand = [stage for stage in stages if stage not in ran]
     if not ran:
-        print("nothing has changed since the last run (FORCE=1 runs it again); what it found:")
+        say("nothing has changed since the last run (FORCE=1 runs it again); what it found:")
     elif stand:
-        print(f"{', '.join(stand)}: not run, the recorded results are of just these inputs")
-        print(f"make {'verify' if args.verify else 'repro'} FORCE=1 runs all")
-    print(verdict(Path("plots/verify")) if args.verify else "\n".join(run_summary(Path())))
+        say(f"{', '.join(stand)}: not run, the recorded results are of just these inputs")
+        say(f"make {'verify' if args.verify else 'repro'} FORCE=1 runs all")
+    if args.verify:
+        say(verdict(Path("plots/verify")))
+    else:
+        print("\n".join(run_summary(Path())))
 
 
 def verdict(tables: Path) -> str:

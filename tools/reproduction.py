@@ -11,7 +11,7 @@ from dvc.stage.exceptions import StageCmdFailedError
 
 from gpt.common.errors import MESSAGE_FILE, Interrupted, UserError
 from tools import restore
-from tools.stage_exit import STOPS, ending_signal
+from tools.stage_exit import AGAIN, STOPS, ending_signal, passing_on_kill
 
 
 def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> list[str]:
@@ -24,8 +24,9 @@ def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> list[str]:
         message, kept = Path(folder, "message"), restore.keep(repo, Path(folder, "kept"))
         os.environ[MESSAGE_FILE] = str(message)
         try:
-            made = repo.reproduce(list(stages) or None, single_item=bool(stages), force=force)
-        except KeyboardInterrupt:
+            with passing_on_kill():
+                made = repo.reproduce(list(stages) or None, single_item=bool(stages), force=force)
+        except (KeyboardInterrupt, Interrupted):
             restore.bring_back(kept)
             raise
         except DvcException as error:
@@ -44,7 +45,7 @@ def failure(error: DvcException, message: Path) -> UserError | Interrupted | Sys
     said = message.read_text(encoding="utf-8") if message.exists() else ""
     signum = ending_signal(cause)
     if signum in STOPS:
-        return Interrupted(signum, said or "interrupted, run the same command again")
+        return Interrupted(signum, said or AGAIN)
     if signum is not None:
         return UserError(f"{error}: killed by signal {signum}, out of memory perhaps, run it again")
     return UserError(said) if said else SystemExit(1)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gpt.common.errors import run_stage
 from gpt.common.files import remove
+from gpt.common.screen import say
 
 if TYPE_CHECKING:  # DVC takes a second to import
     from dvc.output import Output
@@ -74,7 +75,7 @@ def bring_back(kept: Kept | None) -> None:
         (lost, "lost: neither DVC's cache nor git has it, make repro makes it anew"),
     ):
         if outs:
-            print(f"{', '.join(sorted(map(str, outs)))}: {told}")
+            say(f"{', '.join(sorted(map(str, outs)))}: {told}")
 
 
 def removed(stage: "Stage") -> list["Output"]:

@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ import psutil
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.screen import note
+from gpt.common.text import Wrapper, plural, terminal_width
 from gpt.config import Device, Storage
 
 if TYPE_CHECKING:
@@ -61,17 +63,18 @@ def speak(args: argparse.Namespace) -> None:
     for number in range(args.samples):
         if number:
             print("\n---")
-        print(args.prompt, end="", flush=True)
+        lines = Wrapper(terminal_width(sys.stdout) or sys.maxsize)
+        print(lines.add(args.prompt), end="", flush=True)
         ids = torch.tensor([prompt], device=device)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may end mid-character
         for token in generate(model, ids, args.tokens, sampler, generator):
             if int(token) == tokenizer.end_of_text:
                 break
             text = decoder.decode(tokenizer.token_bytes(int(token)))
-            print(visible(text), end="", flush=True)
+            print(lines.add(visible(text)), end="", flush=True)
         else:
-            more = f"the text goes on behind {args.tokens} tokens, add ARGS='--tokens 900'"
-        print(decoder.decode(b"", final=True), flush=True)
+            more = f"the text goes on after {plural(args.tokens, 'token')}, add ARGS='--tokens 900'"
+        print(lines.add(decoder.decode(b"", final=True) + "\n"), end="", flush=True)
     if more:
         note(more)
 

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import remove
+from gpt.common.text import plural
 from gpt.report.project import open_project
 
 OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -174,7 +175,8 @@ class Scrub:
         for path in self.dropped_records:
             remove(path)
         n_damaged = len(self.dropped) + len(self.dropped_records)
-        print(f"cache: {len(oids) + len(records)} objects read, {n_damaged} damaged and dropped")
+        read = plural(len(oids) + len(records), "object")
+        print(f"cache: {read} read, {n_damaged} damaged and dropped")
 
     def mend(self, stage: Stage) -> None:
         """Bring a stage's outputs back, in the cache and in the workspace."""
@@ -260,7 +262,8 @@ class Scrub:
         if remote.failure:
             self.left.append(f"{remote} failed ({remote.failure}), make scrub again")
             return
-        print(f"{remote}: {len(oids)} objects read, {len(damaged)} damaged, {len(whole)} replaced")
+        read, found = plural(len(oids), "object"), f"{len(damaged)} damaged"
+        print(f"{remote}: {read} read, {found}, {len(whole)} replaced")
         if len(whole) < len(damaged):
             self.left.append(f"{remote} has the only copy of what is damaged there, make repro")
 

@@ -6,7 +6,6 @@ on this machine are not run again.
 
 import argparse
 import itertools
-import logging
 import os
 import signal
 from collections.abc import Iterable, Sequence
@@ -25,10 +24,10 @@ from dvc.stage.exceptions import StageCmdFailedError
 
 from gpt.common.errors import Interrupted, UserError, run_stage
 from gpt.common.files import remove, sha256_values
-from gpt.report.project import WORKSPACE, experiments, open_project
+from gpt.report.project import WORKSPACE, experiments, open_project, silence
 from gpt.report.run_tables import SEED, seeds_table
 from gpt.report.runs import SECTIONS, Run, is_seed, other_seeds
-from tools.stage_exit import STOPS, ending_signal
+from tools.stage_exit import STOPS, ending_signal, passing_on_kill
 
 CHECKPOINTS = "checkpoints"
 TEMPORARY = "exps/standalone"  # DVC's folder for runs in temporary folders, in .dvc/tmp
@@ -55,9 +54,7 @@ class KeepingQueue(TempDirQueue):  # type: ignore[misc]  # DVC has no types
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is missing and print the table. Raises UserError if a seed has failed."""
     args = parse_args(arguments)
-    if args.count < 2:
-        raise UserError(f"N is {args.count}, make seeds, a deviation takes 2 or more")
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # a stage says by itself why it fails
+    silence()  # a stage says by itself why it fails
     with closing(open_project(Path())) as repo:
         repo.experiments.tempdir_queue = KeepingQueue(repo, WORKSPACE_STASH)
         clear_killed(repo)
@@ -65,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         first = first_seed(Run(repo, WORKSPACE))
         wanted = range(first, first + args.count)
         try:
-            found = collect(repo, wanted)
+            with passing_on_kill():
+                found = collect(repo, wanted)
         except KeyboardInterrupt:
             raise Interrupted(signal.SIGINT, f"interrupted, {GO_ON}") from None
     if found:
@@ -195,8 +193,16 @@ def outside_git(repo: Repo, here: Run) -> list[str]:
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.seeds", description=__doc__)
-    parser.add_argument("count", type=int, nargs="?", default=3, help="how many, the current first")
+    how_many = "how many, the current first"
+    parser.add_argument("count", type=seed_count, nargs="?", default=3, help=how_many)
     return parser.parse_args(arguments)
+
+
+def seed_count(text: str) -> int:
+    """A number of seeds. Raises UserError unless there are enough for a deviation."""
+    if not text.isdecimal() or int(text) < 2:
+        raise UserError(f"N is {text!r}, make seeds, a deviation takes 2 or more: N=3")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.params import read_yaml
+from gpt.common.screen import say
 
 OURS = ("scratch", "trained", "exported", "imported")  # in models/, made by the pipeline
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         places = ["--model", str(folder), "--reference", str(folder / "source")]
         tables = ["--plots", str(proof / "plots")]
         run("verify_logits", *common, str(proof / "verify_logits.json"), *places, *tables)
-    print(f"{folder} is proven, see {proof}; train.init_from: {name} starts from it")
+    say(f"{folder} is proven, see {proof}; train.init_from: {name} starts from it")
 
 
 def run(stage: str, *arguments: str) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gpt.common.text import printable
+from gpt.common.text import printable, terminal_width, wrapped
 
 # For a damaged file: DVC may take it for whole, and then does not make it again by itself.
 SCRUB = "run make scrub, then make repro"
@@ -57,10 +57,13 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _say(message: str, code: int) -> int:
-    """Print one line, or leave it to the caller who asked for it; the exit code."""
+    """Print one line, or leave it to the caller who asked for it; the exit code.
+
+    A line that is longer than those of the terminal is broken between words.
+    """
     line = printable(" ".join(message.split()))
     if not _left_to_caller(line):
-        print(f"error: {line}", file=sys.stderr)
+        print(wrapped(f"error: {line}", terminal_width(sys.stderr)), file=sys.stderr)
     return code
 
 

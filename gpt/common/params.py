@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
-from ruamel.yaml.error import YAMLError, YAMLWarning
+from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
 
 from gpt.common.errors import UserError
 from gpt.common.text import did_you_mean
@@ -104,6 +104,8 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     try:
         with warnings.catch_warnings(action="error", category=YAMLWarning):
             value = yaml.load(text)
+    except MarkedYAMLError as error:
+        raise UserError(_syntax(error, where)) from None
     except (YAMLError, YAMLWarning, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"not valid YAML, {where}, {str(error) or 'nested too deeply'}") from None
     if not isinstance(value, dict):
@@ -111,16 +113,25 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     return value
 
 
+def _syntax(error: MarkedYAMLError, where: str) -> str:
+    """The fault, and the lines that it is in, in a sentence."""
+    fault = str(error.problem or error.context).partition(" with value ")[0]
+    lines = [mark.line + 1 for mark in (error.context_mark, error.problem_mark) if mark]
+    first, last = min(lines), max(lines)
+    place = f"line {last}" if first == last else f"lines {first} to {last}"
+    return f"not valid YAML ({fault}), {where}, mend {place}"
+
+
 def _explain(error: ErrorDetails, schema: type[Section], above: Sequence[str]) -> str:
     """The first of pydantic's findings in one line; `above` are the keys that lead to `schema`."""
     keys = [str(key) for key in error["loc"] if not str(key).startswith("function-")]
-    name = ".".join((*above, *keys)) or "params"
+    name = ".".join((*above, *keys))
     if error["type"] == "extra_forbidden":
         return f"{name} is not a parameter, {_suggest(schema, keys)}"
     if error["type"] == "missing":
         return f"{name} is missing, add it"
     if error["type"] == "value_error":
-        return f"{name}: {reason(error)}, change one of them"
+        return ": ".join(filter(None, (name, f"{reason(error)}, change one of them")))
     found = f"{name} is {shown(error['input'])}, {reason(error)}"
     if error["type"] == "literal_error":
         allowed = re.findall("'([^']*)'", error["ctx"]["expected"])

@@ -1,7 +1,6 @@
 """The screen: a stage is one line, which in a terminal fills in as it works."""
 
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from gpt.common.text import duration, printable
+from gpt.common.text import duration, printable, terminal_width, wrapped
 
 NAME_WIDTH = 13  # of the longest stage
 
@@ -63,10 +62,7 @@ class Line:
 
     def _wrapped(self, text: str, indent: str) -> str:
         """The text in lines of a terminal's width, of whole words; elsewhere as it is."""
-        if not self.is_terminal or len(text) <= self._console.width:
-            return text
-        width = self._console.width
-        return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)
+        return wrapped(text, self._console.width if self.is_terminal else None, indent)
 
 
 class _Bar(BarColumn):
@@ -130,4 +126,4 @@ def say(text: str) -> None:
 
 def note(text: str) -> None:
     """Print what a user should know beside the result, on standard error."""
-    print(f"note: {printable(text)}", file=sys.stderr)
+    print(wrapped(f"note: {printable(text)}", terminal_width(sys.stderr)), file=sys.stderr)

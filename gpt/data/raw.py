@@ -9,7 +9,7 @@ import hashlib
 import mmap
 import warnings
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +24,8 @@ from gpt.data.fields import Source
 CORPUS, DOCUMENTS, PROVENANCE = "corpus.txt", "documents.npy", "provenance.json"
 SOURCES: tuple[str, ...] = get_args(Source)
 BLANK_LINE = b"\n\n"
+BLOCK = 1 << 20  # bytes hashed at once
+ROWS = 1 << 14  # spans taken at once
 
 Document = bytes | memoryview  # the UTF-8 of one document
 
@@ -44,7 +46,8 @@ class RawText:
     def __init__(self, folder: Path, spans: NDArray[np.int64], provenance: dict[str, Any]) -> None:
         self.provenance = provenance
         self._spans = spans  # (n, 2)
-        with (folder / CORPUS).open("rb") as file:
+        self._corpus, self._checked = folder / CORPUS, False
+        with self._corpus.open("rb") as file:
             self._text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __len__(self) -> int:
@@ -54,6 +57,38 @@ class RawText:
         """The UTF-8 of one document. Raises IndexError."""
         start, end = self._spans[index]
         return self._text[start:end]
+
+    def documents(self) -> Iterator[bytes]:
+        """The UTF-8 of each document in turn. The first time that all are read, this raises
+        UserError at the end if the text does not match its checksum."""
+        digest, done = hashlib.sha256(), 0
+        for row in range(0, len(self), ROWS):
+            for start, end in self._spans[row : row + ROWS].tolist():
+                yield self._text[start:end]
+                if end - done >= BLOCK:
+                    if not self._checked:
+                        digest.update(self._text[done:end])
+                    self._unload(done, end)
+                    done = end
+        if not self._checked:
+            digest.update(self._text[done:])
+            self._check(digest.hexdigest())
+
+    def _unload(self, start: int, end: int) -> None:
+        """Let go of pages that were read, which else count as this process's memory."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            start -= start % mmap.PAGESIZE
+            self._text.madvise(mmap.MADV_DONTNEED, start, end - start)
+
+    def check(self) -> None:
+        """Read the whole text. Raises UserError if it does not match its checksum."""
+        if not self._checked:
+            self._check(sha256_file(self._corpus))
+
+    def _check(self, sha256: str) -> None:
+        if sha256 != self.provenance["sha256"]:
+            raise _damaged(self._corpus, f"it does not match the sha256 in {PROVENANCE}")
+        self._checked = True
 
     @property
     def n_bytes(self) -> int:
@@ -81,15 +116,15 @@ def write_raw(
 
 
 def open_raw(folder: Path) -> RawText:
-    """Open data/raw/ and check all of it, the checksum of the text included. Raises UserError."""
+    """Open data/raw/ and check it but for its text, which is checked as it is read, or by `check`.
+
+    Raises UserError.
+    """
     for name in (CORPUS, DOCUMENTS, PROVENANCE):
         if not (folder / name).is_file():
             raise UserError(f"no raw text, {folder / name} is missing, run the download stage")
     provenance = _read_provenance(folder / PROVENANCE)
-    corpus = folder / CORPUS
-    if sha256_file(corpus) != provenance["sha256"]:
-        raise _damaged(corpus, f"it does not match the sha256 in {PROVENANCE}")
-    spans = _read_spans(folder / DOCUMENTS, corpus.stat().st_size)
+    spans = _read_spans(folder / DOCUMENTS, (folder / CORPUS).stat().st_size)
     found = {"documents": len(spans), "bytes": _n_bytes(spans)}
     for key, value in found.items():
         if value != provenance[key]:

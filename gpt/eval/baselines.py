@@ -46,7 +46,7 @@ def loss_sentence(metrics: Mapping[str, float]) -> str:
     """The model's loss, with its standard error and the floor where these are known."""
     error = f" ± {metrics['val_loss_se']:.4f}" if metrics["val_loss_se"] else ""
     floor = f", floor {metrics['loss_floor']:.4f}" if "loss_floor" in metrics else ""
-    return f"loss {metrics['val_loss']:.4f}{error} nats per token{floor}"
+    return f"loss {metrics['val_loss']:.4f}{error} on all tokens{floor}"
 
 
 def baselines_table(metrics: Mapping[str, float]) -> str:

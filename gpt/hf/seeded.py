@@ -28,7 +28,7 @@ def write_seeded(folder: Path, size: str, seed: int) -> None:
     """Fill `folder` with a seeded reference of GPT-2's four sizes or TINY. Raises UserError."""
     known = (*GPT2_SIZES, TINY)
     if size not in known:
-        raise UserError(f"import_hf.model is {size!r}, params, {choice(size, known)}")
+        raise UserError(f"import_hf.model is {size!r}, {choice(size, known)}")
     write_seeded_config(folder, TINY_CONFIG if size == TINY else gpt2_config(size), seed)
 
 

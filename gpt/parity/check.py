@@ -11,7 +11,7 @@ import torch
 
 LINKS = (
     *("structure", "computation", "learning", "training", "optimizers"),
-    *("behaviour", "contexts", "sampling", "both ways round"),
+    *("behaviour", "contexts", "sampling", "round trip"),
 )
 STRUCTURE, COMPUTATION, LEARNING, TRAINING, OPTIMIZERS, *_REST = LINKS
 BEHAVIOUR, CONTEXTS, SAMPLING, ROUND_TRIP = _REST

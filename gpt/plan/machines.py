@@ -45,5 +45,5 @@ def machine_named(name: str) -> Machine:
     """The machine of that name. Raises UserError with the names that there are."""
     known = {each.name: each for each in MACHINES}
     if name not in known:
-        raise UserError(f"no machine {name!r}, --machine, {choice(name, known)}")
+        raise UserError(f"no machine {name!r} is known, {choice(name, known)}")
     return known[name]

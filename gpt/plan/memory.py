@@ -12,8 +12,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from gpt.config import GPTConfig, count_parameters
-from gpt.loss import next_token_loss
+from gpt.head_loss import BLOCK, CHUNK, padding
 from gpt.model import GPT
+from gpt.runtime import precision
 from gpt.train.optimizers import make_optimizers
 from gpt.train.params import TrainParams
 
@@ -26,32 +27,33 @@ class Memory:
     gradients: int
     optimizer: int
     activations: int  # what the forward pass saves for the backward pass
-    logits: int  # the gradients of the logits and of their log-probabilities
+    head: int  # what the loss takes beside the activations, among it the logits of one chunk
     peak: int
 
 
 def training_memory(config: GPTConfig, train: TrainParams) -> Memory:
     """Memory of a training step, weights in float32.
 
-    The peak is where the backward pass begins, when all activations and two gradients as large as
-    the logits live, together with the gradients of the passes before; or where it ends, when all
-    gradients do and the tied embedding's comes in two parts.
+    The peak is in the loss, when all activations live, together with the gradients of the passes
+    before; or where the backward pass ends, when all gradients do and the tied embedding's comes
+    in two parts.
     """
     weights = 4 * count_parameters(config)
     optimizer = optimizer_bytes(config, train)
     n = train.batch_size * config.block_size
     saved = saved_bytes(config, train)
-    logits = 2 * 4 * n * config.vocab_size
+    head = head_bytes(config, train)
     earlier = weights if train.tokens_per_step > n else 0
-    last = weights + 4 * config.vocab_size * config.n_embd
-    peak = weights + optimizer + max(saved + logits + earlier, last)
-    return Memory(weights, weights, optimizer, saved, logits, peak)
+    last = weights + earlier + 4 * config.vocab_size * config.n_embd
+    peak = weights + optimizer + max(saved + head + earlier, last)
+    return Memory(weights, weights, optimizer, saved, head, peak)
 
 
 def saved_bytes(config: GPTConfig, train: TrainParams) -> int:
     """Bytes that autograd saves in the forward pass and the loss of one batch.
 
-    A storage counts once, however many of its views are saved; parameters do not count.
+    A storage counts once, however many of its views are saved; parameters do not count. The loss
+    saves its gradients, of the head's weights and of its input.
     """
     saved: set[UntypedStorage] = set()
 
@@ -62,9 +64,29 @@ def saved_bytes(config: GPTConfig, train: TrainParams) -> int:
     with FakeTensorMode(), saved_tensors_hooks(keep, lambda tensor: tensor):
         model = GPT(config, train.attention)  # in training mode, as new modules are
         ids = torch.empty((train.batch_size, config.block_size), dtype=torch.int64)
-        next_token_loss(model, ids, torch.empty_like(ids), train.dtype)
+        with precision(ids.device, train.dtype):
+            model.hidden(ids)
     saved -= {parameter.untyped_storage() for parameter in model.parameters()}
-    return sum(storage.nbytes() for storage in saved)
+    head = 4 * config.n_embd * (ids.numel() + _head_width(config))
+    return head + sum(storage.nbytes() for storage in saved)
+
+
+def head_bytes(config: GPTConfig, train: TrainParams) -> int:
+    """Bytes of the loss's other tensors where they are most: the head's weights and its input, the
+    logits of a chunk, and either two blocks of them in float32 or the gradient of the weights."""
+    size = 2 if train.dtype == "bfloat16" else 4
+    n, width = train.batch_size * config.block_size, _head_width(config)
+    gradient = size * width * config.n_embd
+    if size == 2 and n > CHUNK:
+        gradient += 4 * width * config.n_embd  # in float32, to be added to that of other chunks
+    blocks = 2 * 4 * min(n, BLOCK) * width
+    inputs = 4 * n * config.n_embd
+    weights, logits = size * width * config.n_embd, size * min(n, CHUNK) * width
+    return inputs + weights + logits + max(blocks, gradient)
+
+
+def _head_width(config: GPTConfig) -> int:
+    return config.vocab_size + padding(config.vocab_size)
 
 
 def optimizer_bytes(config: GPTConfig, train: TrainParams) -> int:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gpt.common.params import read_yaml
 from gpt.config import GPTConfig
-from gpt.data.metadata import Metadata
+from gpt.data.metadata import METADATA, Metadata
+from gpt.data.tokenize_params import TokenizeParams
 from gpt.plan.estimates import training_flops
 from gpt.plan.machines import Machine
 from gpt.plan.memory import Memory, training_memory
@@ -44,29 +46,40 @@ class Plan:
         return training_memory(self.config, self.params.train)
 
 
-def vocabulary(params: Params, metadata: Path) -> tuple[int, str]:
-    """The size of the vocabulary, and how it is known: data/tokens, if of these params, or kind."""
-    made = tokens_vocabulary(params, metadata)
-    if made is not None:
-        return made, "of data/tokens"
-    if params.tokenize.kind == "gpt2":
+def vocabulary(params: Params, tokens: Path, lock: Path) -> tuple[int, str]:
+    """The size of the vocabulary, and how it is known: by the tokens, if of these params, or kind.
+
+    `tokens` is the folder of the last run's tokens, `lock` the dvc.lock that records that run.
+    Raises UserError if either is damaged.
+    """
+    metadata = tokens / METADATA
+    size, source = expected_vocabulary(params.tokenize)
+    if not metadata.exists():
+        return size, source
+    if made_with(params, tokens, lock):
+        return Metadata.load(metadata).vocab_size, f"of {tokens}"
+    return size, f"{source}; {tokens} is of other params"
+
+
+def expected_vocabulary(params: TokenizeParams) -> tuple[int, str]:
+    """The size of the vocabulary where there are no tokens yet, and how it is known."""
+    if params.kind == "gpt2":
         return GPT2_VOCABULARY, "GPT-2's"
-    if params.tokenize.kind == "bpe":
-        return params.tokenize.vocab_size + 1, "tokenize.vocab_size and the end of text"
+    if params.kind == "bpe":
+        return params.vocab_size + 1, "tokenize.vocab_size and the end of text"
     return CHARACTERS, "assumed: the characters of the text are not known yet"
 
 
-def tokens_vocabulary(params: Params, metadata: Path) -> int | None:
-    """The vocabulary's size that a metadata.json gives; None if missing or of other params.
+def made_with(params: Params, tokens: Path, lock: Path) -> bool:
+    """Whether dvc.lock records that these tokens were made with these params.
 
-    Raises UserError if the file is damaged.
+    Tokens of another run are told by their size, since a hash of them can take long.
     """
-    if not metadata.exists():
-        return None
-    made, asked = Metadata.load(metadata), params.tokenize
-    fits = asked.kind != "bpe" or made.vocab_size <= asked.vocab_size + 1
-    same = made.source == params.download.source and all(
-        getattr(made, key) == getattr(asked, key)
-        for key in ("kind", "split", "val_fraction", "seed")
-    )
-    return made.vocab_size if fits and same else None
+    stages = read_yaml(lock).get("stages", {}) if lock.exists() else {}
+    asked = params.model_dump()
+    for name in ("download", "tokenize"):
+        used = stages.get(name, {}).get("params", {}).get("params.yaml", {})
+        if used.get(name) != asked[name]:
+            return False
+    sizes = {out["path"]: out["size"] for out in stages["tokenize"]["outs"]}
+    return sizes.get(str(tokens)) == sum(path.stat().st_size for path in tokens.iterdir())

@@ -19,7 +19,8 @@ def preset_file(folder: Path, name: str) -> Path:
     """The preset's file. Raises UserError with the names that there are."""
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in names:
-        raise UserError(f"no preset {name!r}, {folder}, {choice(name, names)}")
+        missing = f"no preset {name!r} in {folder}" if name else "no preset is named, NAME=…"
+        raise UserError(f"{missing}, {choice(name, names)}")
     return folder / f"{name}.yaml"
 
 

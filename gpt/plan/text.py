@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gpt.common.text import duration, size
+from gpt.common.text import duration, plural, size
 from gpt.config import count_parameters
 from gpt.plan.estimates import LAWS, TOKENS_PER_PARAMETER, forward_flops, training_flops
 from gpt.plan.machines import Speed
@@ -10,17 +10,23 @@ from gpt.plan.memory import cache_bytes
 from gpt.plan.plan import Plan
 from gpt.plan.probe import Probe
 
+NAMES = 38  # columns of a line's name
+INDENT = " " * (2 + NAMES)  # of what a line goes on with in the next
+
 
 def plan_lines(plan: Plan, speed: Speed) -> Iterator[str]:
     """The plan of a run that trains at a speed."""
     model, config = plan.params.model, plan.config
     training, forward = training_flops(config), forward_flops(config)
     yield f"plan of {plan.name}"
-    yield line("model", f"{model.n_layer} layers, {model.n_embd} wide, context {model.block_size}")
+    yield line(
+        "model",
+        f"{plural(model.n_layer, 'layer')}, {model.n_embd} wide, context {model.block_size}",
+    )
     yield line("vocabulary", f"{config.vocab_size:,} ({plan.vocabulary})")
     yield line("parameters", f"{count_parameters(config):,}")
     yield line("FLOPs a token", f"{training:.3g} in training, {forward:.3g} forward")
-    steps = f"{plan.params.train.steps:,} steps"
+    steps = plural(plan.params.train.steps, "step")
     yield line("run", f"{steps}, {plan.tokens:,} tokens, {plan.flops:.3g} FLOPs")
     yield from optimum_lines(count_parameters(config), plan.tokens)
     yield from memory_lines(plan)
@@ -45,7 +51,7 @@ def memory_lines(plan: Plan) -> Iterator[str]:
     yield line(f"  optimizer ({train.optimizer})", size(memory.optimizer))
     kept = f"{train.batch_size} x {config.block_size} tokens in {train.dtype}"
     yield line("  activations", f"{size(memory.activations)}, {kept}")
-    yield line("  gradients of the logits", f"{size(memory.logits)}, in float32")
+    yield line("  the loss", f"{size(memory.head)}, with the logits of one chunk")
     yield line("KV cache of one text", size(cache_bytes(config)))
 
 
@@ -67,7 +73,7 @@ def time_lines(plan: Plan, speed: Speed) -> Iterator[str]:
 def probe_lines(predicted: int, probe: Probe) -> Iterator[str]:
     """Bytes `predicted` at the peak beside those measured."""
     ratio = probe.tensor_bytes / predicted
-    yield line("measured", f"{probe.steps} steps in {duration(probe.seconds)}")
+    yield line("measured", f"{plural(probe.steps, 'step')} in {duration(probe.seconds)}")
     yield line("  tensors, predicted", size(predicted))
     yield line("  tensors, measured", f"{size(probe.tensor_bytes)}, ratio {ratio:.3f}")
     if probe.process_bytes is not None:
@@ -77,4 +83,4 @@ def probe_lines(predicted: int, probe: Probe) -> Iterator[str]:
 
 def line(name: str, value: str) -> str:
     """A line of the plan."""
-    return f"  {name:<38}{value}".rstrip()
+    return f"  {name:<{NAMES}}{value}".rstrip()

@@ -117,7 +117,8 @@ def metrics_part(rows: Sequence[Row], unit: str | None, everything: bool) -> Par
     """The metrics that differ, and how many of them are not shown."""
     kept = [row for row in rows if everything or matters(row, rows, unit)]
     rest = len(rows) - len(kept)
-    more = [f"{rest} {'more ' if kept else ''}differ, ALL=1 shows them"] if rest else []
+    verb = "differs, ALL=1 shows it" if rest == 1 else "differ, ALL=1 shows them"
+    more = [f"{rest} {'more ' if kept else ''}{verb}"] if rest else []
     return Part("metrics", [*columns(kept), *more])
 
 

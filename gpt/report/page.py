@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from gpt.common.mappings import flat
 from gpt.common.params import read_yaml
+from gpt.common.text import plural
 from gpt.eval.baselines import PLUS_MINUS
 from gpt.report import charts, formats
 from gpt.report.inputs import (
@@ -27,7 +28,7 @@ from gpt.report.inputs import (
 )
 from gpt.report.project import Changes, changes_since_commit
 from gpt.report.stages import read_lock, read_stages
-from gpt.report.verdict import findings
+from gpt.report.verdict import findings, outdated
 
 CURVES = (  # columns of training.tsv, with title, caption and unit
     ("lr", "Learning rate", "AdamW’s, by step.", "learning rate"),
@@ -51,7 +52,14 @@ def render(places: Places) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for form in (formats.count, formats.loss, formats.figure, formats.size, formats.percent):
+    for form in (
+        formats.count,
+        formats.loss,
+        formats.figure,
+        formats.size,
+        formats.percent,
+        plural,
+    ):
         environment.filters[form.__name__] = form
     script = bundle()
     return environment.get_template("report.html").render(
@@ -95,6 +103,7 @@ def collect(places: Places) -> dict[str, Any]:
         "params": flat(read_yaml(places.params)) if places.params.exists() else None,
         "changes": differences(changes),
         "findings": findings(root) if changes.params or changes.metrics else [],
+        "outdated": outdated(root) if changes.status is not None else None,
         "revision": changes.revision,
         "places": places,
     }

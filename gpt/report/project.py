@@ -1,5 +1,6 @@
 """The project under git and DVC: all that is asked of either goes through DVC's own library."""
 
+import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ def open_project(folder: Path) -> Repo:
             f"git config --global --add safe.directory '{folder.resolve()}'"
         ) from None
     return repo
+
+
+def silence() -> None:
+    """Let DVC log nothing and draw no bars: whoever calls it says what there is to say."""
+    for library in ("dvc", "dvc_data"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def files_at(repo: Repo, revision: str) -> Files:

@@ -1,4 +1,4 @@
-"""The verdict of `make diff` on the workspace beside its last commit, for the report."""
+"""The workspace for the report: whether the run is of it, and the verdict of `make diff` on it."""
 
 from contextlib import closing
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from gpt.common.errors import UserError
 from gpt.report.comparison_text import comparison
 from gpt.report.project import WORKSPACE, open_project
-from gpt.report.runs import other_seeds, side
+from gpt.report.runs import Run, other_seeds, side
 
 SHOWN = ("verdict", "loss", "covers", "seeds", "code", "data", "note")  # tables show the rest
 
@@ -17,6 +17,18 @@ class Finding(NamedTuple):
 
     label: str
     text: str
+
+
+def outdated(root: Path) -> str | None:
+    """A parameter or a file of code that changed after the run, by dvc.lock; None if none is known.
+
+    The run is that of the stages that lead to the loss.
+    """
+    try:
+        with closing(open_project(root)) as repo:
+            return Run(repo, WORKSPACE).stale()
+    except UserError:
+        return None
 
 
 def findings(root: Path) -> list[Finding]:

@@ -4,6 +4,9 @@ import codecs
 import re
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 # GPT-2's split of text into words, runs of digits, of other signs and of white space
 # (Radford et al. 2019, section 2.2; `encoder.py` of the release), in possessive form for speed.
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
@@ -40,3 +43,8 @@ def safe_pieces(blocks: Iterable[str], size: int = PIECE) -> Iterator[str]:
         buffer, searched = buffer[start:], max(searched, len(buffer) - 1) - start
     if buffer:
         yield buffer
+
+
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    """The code points (T,) of a text."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")

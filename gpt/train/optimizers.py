@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from gpt.train.muon import Muon
+
 
 class OptimizerParams(Protocol):
     """Those of a run's params by which its optimizers are made."""
@@ -42,7 +44,7 @@ def make_optimizers(model: nn.Module, params: OptimizerParams) -> list[torch.opt
     if muon:
         matrices = [p for n, p in named.items() if n in muon]
         optimizers.append(
-            torch.optim.Muon(
+            Muon(
                 matrices,
                 lr=params.muon_lr,
                 momentum=params.muon_momentum,

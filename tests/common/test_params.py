@@ -66,6 +66,7 @@ def test_committed_params_are_valid() -> None:
         ("eval", "bootstrap_samples", 2**62, "eval.bootstrap_samples is 4611686018427387904"),
         ("verify_logits", "batch_size", 2**62, "verify_logits.batch_size is 461168601842738"),
         ("verify_logits", "greedy_prompts", 10**6, "verify_logits.greedy_prompts is 1000000"),
+        ("eval", "stride", 1000, "params.yaml: eval.stride 1000 is above model.block_size 168,"),
         ("eval", "prompts", None, "eval.prompts is None, input should be a valid list"),
     ],
 )
@@ -117,8 +118,9 @@ def test_every_way_to_write_a_learning_rate(tmp_path: Path, text: str) -> None:
     [
         (b"", "not a mapping"),
         (b"- 1\n", "not a mapping"),
-        (b"train: {lr: 1\n", "not valid YAML"),
-        (b"train: 1\ntrain: 2\n", "not valid YAML"),
+        (b"train: {lr: 1\n", r"not valid YAML \(.*\), .*, mend lines 1 to 2$"),
+        (b"train: 1\ntrain: 2\n", r'\(found duplicate key "train"\), .*, mend lines 1 to 2$'),
+        (b"train:\n\tlr: 1\n", r"cannot start any token\), .*, mend line 2$"),
         (b"a: \xff\n", "not UTF-8 at byte 3"),
         (b"[" * 1500, "not valid YAML"),
         (b"a: !!python/object:os.system x\n", "not valid YAML"),

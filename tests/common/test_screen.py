@@ -35,6 +35,18 @@ with stage("tokenize") as line:
 """
 
 
+FAILING = f"""
+from gpt.common.errors import UserError, run_stage
+from gpt.common.screen import note
+
+def main():
+    note("a sentence " * 20)
+    raise UserError("a word " * 25 + {"path/" * 20 + "file"!r})
+
+run_stage(main)
+"""
+
+
 def in_a_terminal(*arguments: str, program: str = STAGE) -> str:
     """All that the program writes to a terminal of 80 columns."""
     pid, descriptor = pty.fork()
@@ -115,3 +127,11 @@ def test_a_long_line_breaks_between_words() -> None:
     assert len(lines) == 3
     assert all(len(line) <= 80 for line in lines)
     assert all(line.startswith(" " * 15) for line in lines[1:])
+
+
+def test_a_long_error_or_note_breaks_between_words() -> None:
+    lines = in_a_terminal(program=FAILING).replace("\r", "").splitlines()
+    long = f"{'path/' * 20}file"
+    assert lines[-1] == long
+    assert all(len(line) <= 80 for line in lines[:-1])
+    assert " ".join(lines) == f"note: {'a sentence ' * 20}error: {'a word ' * 25}{long}"

@@ -1,6 +1,8 @@
 """data/raw/: what is written is read back, and nothing damaged is ever read."""
 
 import json
+import mmap
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from gpt.common.errors import UserError
 from gpt.common.files import sha256_file
-from gpt.data.raw import CORPUS, DOCUMENTS, PROVENANCE, open_raw, write_raw
+from gpt.data.raw import CORPUS, DOCUMENTS, PROVENANCE, RawText, open_raw, write_raw
 
 ORIGIN = {"source": "path", "licence": "CC0-1.0", "url": None}
 TEXTS = [b"One.\n", "Zwei \u00e9\u4e16.".encode(), b"\n\n", b"4"]
@@ -45,7 +47,7 @@ def test_documents_come_back_as_they_were(
     summary = write_raw(folder, iter(encoded), ORIGIN)
     kept = [text for text in encoded if text]
     raw = open_raw(folder)
-    assert [raw.document(i) for i in range(len(raw))] == kept
+    assert [raw.document(i) for i in range(len(raw))] == list(raw.documents()) == kept
     assert raw.n_bytes == summary.bytes == sum(map(len, kept))
     assert summary.documents == len(raw) == len(kept)
     assert raw.provenance["empty_documents"] == len(encoded) - len(kept)
@@ -100,6 +102,19 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     assert peak < 3_000_000  # the corpus holds ten times as many bytes
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_was_read_does_not_stay_in_memory(tmp_path: Path) -> None:
+    write_raw(tmp_path / "raw", (b"x" * 100_000 for _ in range(400)), ORIGIN)
+    raw = open_raw(tmp_path / "raw")
+
+    def of_files() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE
+
+    before = of_files()
+    for _ in range(2):
+        assert max(of_files() for _ in raw.documents()) - before < 10_000_000
+
+
 @pytest.mark.parametrize("name", [CORPUS, DOCUMENTS, PROVENANCE])
 def test_a_missing_file_is_named(raw: Path, name: str) -> None:
     (raw / name).unlink()
@@ -111,8 +126,9 @@ def test_a_changed_text_is_refused(raw: Path) -> None:
     text = bytearray((raw / CORPUS).read_bytes())
     text[0] ^= 1
     (raw / CORPUS).write_bytes(text)
-    with pytest.raises(UserError, match="does not match the sha256"):
-        open_raw(raw)
+    for read in (RawText.check, lambda opened: list(opened.documents())):
+        with pytest.raises(UserError, match="does not match the sha256"):
+            read(open_raw(raw))
 
 
 @pytest.mark.parametrize(

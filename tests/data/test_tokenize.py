@@ -17,8 +17,8 @@ from gpt.common.errors import UserError
 from gpt.common.files import sha256_file
 from gpt.data.encode import encode_documents
 from gpt.data.metadata import METADATA, Metadata
-from gpt.data.raw import open_raw, write_raw
-from gpt.data.split import Side, split_by_document, split_by_position, split_raw
+from gpt.data.raw import RawText, open_raw, write_raw
+from gpt.data.split import Split, split_by_document, split_by_position, split_raw
 from gpt.data.token_file import document_spans, open_tokens
 from gpt.data.tokenize_params import TokenizeParams
 from gpt.tokenizer.tokenizer import Tokenizer
@@ -39,12 +39,16 @@ def raw(folder: Path, documents: Sequence[str] = TALES) -> Path:
     return folder / "raw"
 
 
-def sides(folder: Path, documents: Sequence[str], **changes: Any) -> tuple[Side, Side]:
-    return split_raw(open_raw(raw(folder, documents)), params(**changes))
+def texts(source: RawText, split: Split) -> tuple[list[str], list[str]]:
+    """What trains, and what is held out."""
+    parts = [split.parts(*indexed) for indexed in enumerate(source.documents())]
+    train, val = ([part.decode() for part in side if part] for side in zip(*parts, strict=True))
+    return train, val
 
 
-def texts(side: Side) -> list[str]:
-    return [document.decode() for document in side.documents()]
+def sides(folder: Path, documents: Sequence[str], **changes: Any) -> tuple[list[str], list[str]]:
+    source = open_raw(raw(folder, documents))
+    return texts(source, split_raw(source, params(**changes)))
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -52,23 +56,23 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def test_split_by_document_keeps_every_document_once(tmp_path: Path) -> None:
-    train, val = map(texts, sides(tmp_path, TALES))
+    train, val = sides(tmp_path, TALES)
     assert sorted(train + val) == sorted(TALES)
     assert [text for text in TALES if text in train] == train
     assert 10 < len(val) < 60
 
 
 def test_split_by_document_never_leaks_a_copy(tmp_path: Path) -> None:
-    train, val = map(texts, sides(tmp_path, TALES * 3, val_fraction=0.5))
+    train, val = sides(tmp_path, TALES * 3, val_fraction=0.5)
     assert not set(train) & set(val)
     assert len(train) + len(val) == 900
 
 
 def test_split_by_document_depends_on_the_seed_and_the_text_alone(tmp_path: Path) -> None:
-    _, val = map(texts, sides(tmp_path, TALES))
-    _, backwards = map(texts, sides(tmp_path, TALES[::-1]))
-    _, fewer = map(texts, sides(tmp_path, TALES[:150]))
-    _, other = map(texts, sides(tmp_path, TALES, seed=2))
+    _, val = sides(tmp_path, TALES)
+    _, backwards = sides(tmp_path, TALES[::-1])
+    _, fewer = sides(tmp_path, TALES[:150])
+    _, other = sides(tmp_path, TALES, seed=2)
     assert backwards == val[::-1]
     assert fewer == [text for text in val if text in TALES[:150]]
     assert other != val
@@ -107,29 +111,27 @@ def test_split_by_position_cuts_the_characters(
         with pytest.raises(UserError, match=rf"of {len(whole)} characters leaves 0 to train on"):
             split_by_position(source, percent / 100)
         return
-    train, val = split_by_position(source, percent / 100)
-    assert "".join(texts(train)) == whole[:cut]
-    assert "".join(texts(val)) == whole[cut:]
-    assert all(texts(train))
-    assert all(texts(val))
+    train, val = texts(source, split_by_position(source, percent / 100))
+    assert "".join(train) == whole[:cut]
+    assert "".join(val) == whole[cut:]
 
 
 def test_split_by_position_counts_exactly(tmp_path: Path) -> None:
     assert int(10 * (1 - 0.9)) == 0  # what floating point would say
     train, val = sides(tmp_path, ["0123456789"], split="position", val_fraction=0.9)
-    assert (texts(train), texts(val)) == (["0"], ["123456789"])
+    assert (train, val) == (["0"], ["123456789"])
 
 
 def test_split_by_position_in_a_large_document(tmp_path: Path) -> None:
     text = "é" * 700_000 + "a" * 700_000
     train, val = sides(tmp_path, [text], split="position", val_fraction=0.25)
-    assert texts(train) == [text[:1_050_000]]
-    assert texts(val) == [text[1_050_000:]]
+    assert train == [text[:1_050_000]]
+    assert val == [text[1_050_000:]]
 
 
 def test_split_by_position_never_leaves_a_side_empty(tmp_path: Path) -> None:
     train, val = sides(tmp_path, ["abc"], split="position", val_fraction=1e-9)
-    assert (texts(train), texts(val)) == (["ab"], ["c"])
+    assert (train, val) == (["ab"], ["c"])
     with pytest.raises(UserError, match=r"val_fraction 0\.9 of 3 characters leaves 0 to train on"):
         sides(tmp_path, ["abc"], split="position", val_fraction=0.9)
 
@@ -140,16 +142,15 @@ def test_the_files_hold_the_split_text(tmp_path: Path, kind: str, split: str) ->
     chosen, out = params(kind=kind, split=split), tmp_path / "tokens"
     metadata = tokenize(raw(tmp_path), out, chosen, 2)
     tokenizer = Tokenizer.load(out / "vocabulary.json")
-    for name, side in zip(
-        ("train", "val"), split_raw(open_raw(tmp_path / "raw"), chosen), strict=True
-    ):
+    source = open_raw(tmp_path / "raw")
+    for name, side in zip(("train", "val"), texts(source, split_raw(source, chosen)), strict=True):
         file = open_tokens(out / f"{name}.bin", tokenizer.sha256)
         spans = document_spans(file.tokens, tokenizer.end_of_text)
-        assert [tokenizer.decode(file.tokens[a:b]) for a, b in spans] == texts(side)
+        assert [tokenizer.decode(file.tokens[a:b]) for a, b in spans] == side
         assert getattr(metadata, name).model_dump() == {
             "tokens": len(file),
             "documents": len(side),
-            "bytes": len("".join(texts(side)).encode()),
+            "bytes": len("".join(side).encode()),
             "sha256": file.sha256,
         }
     assert Metadata.load(out / METADATA) == metadata
@@ -162,7 +163,7 @@ def test_bpe_learns_from_the_training_text_alone(tmp_path: Path) -> None:
     train = "the cat sat on the mat " * 90
     source = open_raw(raw(tmp_path, [train + "zqzqzqzqzq" * 25]))
     chosen = params(split="position", val_fraction=250 / (len(train) + 250))
-    assert texts(split_raw(source, chosen)[0]) == [train]
+    assert texts(source, split_raw(source, chosen))[0] == [train]
     tokenize(tmp_path / "raw", tmp_path / "tokens", chosen, 1)
     tokens = Tokenizer.load(tmp_path / "tokens" / "vocabulary.json").tokens
     assert b"zq" not in tokens
@@ -189,9 +190,10 @@ def test_the_same_bytes_every_time_for_any_number_of_workers(
 def test_the_stream_is_that_of_each_document_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpt.data.encode.JOB", 40)
     tokenizer = Tokenizer.train_bpe(TALES, 300)
-    ids = np.concatenate(list(encode_documents(tokenizer, map(str.encode, TALES), 3)))
+    documents = [*TALES, "long é " * 90_000, *TALES[:3]]
+    ids = np.concatenate(list(encode_documents(tokenizer, map(str.encode, documents), 3)))
     expected: list[int] = []
-    for text in TALES:
+    for text in documents:
         expected += [*tokenizer.encode(text), tokenizer.end_of_text]
     assert ids.tolist() == expected[:-1]
 

@@ -2,13 +2,15 @@
 
 import math
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from gpt.attention import fused_attention, manual_attention
 from gpt.config import Attention, GPTConfig
-from gpt.model import GPT, fused_attention, manual_attention
+from gpt.model import GPT
 from tests.support.random_models import random_model
 
 CONFIG = GPTConfig(vocab_size=61, block_size=24, n_layer=3, n_head=4, n_embd=32)
@@ -39,9 +41,16 @@ def test_attention_of_the_last_queries(queries: int, keys: int) -> None:
         torch.testing.assert_close(part, whole, rtol=1e-10, atol=1e-10)
 
 
-def test_fused_and_manual_gradients_agree() -> None:
-    fused, manual = exact_model(), exact_model(attention="manual")
-    ids = some_ids(2, 24)
+@pytest.mark.parametrize("block", [5, 8, 128])
+@pytest.mark.parametrize("time", [24, 70])
+def test_fused_and_manual_gradients_agree(
+    time: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of short texts the weights of attention are kept, of long ones they are computed anew."""
+    monkeypatch.setattr("gpt.attention.BLOCK", block)
+    config = replace(CONFIG, block_size=time)
+    fused, manual = exact_model(config), exact_model(config, attention="manual")
+    ids = some_ids(2, time)
     for model in (fused, manual):
         torch.autograd.backward(F.cross_entropy(model(ids).flatten(0, 1), ids.flatten()))
     theirs = dict(manual.named_parameters())

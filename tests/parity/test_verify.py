@@ -144,7 +144,7 @@ def test_a_mutant_that_survives_fails_the_stage(
     model, source = seeded(tmp_path)
     chosen = [Mutant("slight", slight), Mutant("none")]
     monkeypatch.setattr("gpt.parity.mutation_testing.mutants", lambda config: chosen)
-    with pytest.raises(UserError, match="mutant 'slight' survived, the first of 1 failures"):
+    with pytest.raises(UserError, match="mutant 'slight' survived, the first of 1 failure,"):
         run_stage(tmp_path, model, source)
     values = json.loads((tmp_path / "metrics.json").read_text())
     assert values["mutations_total"] - values["mutations_detected"] == 1
@@ -213,7 +213,7 @@ def test_a_skipped_proof_is_said_to_be_skipped(
     assert rows[0][-1] == "skipped"
     assert {row[0]: row[-1] for row in rows[1:] if row[-1]} == {
         "learning": "a text of one token has none to predict",
-        "both ways round": "the model has no tokenizer",
+        "round trip": "the model has no tokenizer",
         "files": "the model has no tokenizer",
     }
 

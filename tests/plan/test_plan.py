@@ -40,12 +40,12 @@ plan of tiny
     Hoffmann et al. 2022                1.55e+05; this run has 0.066 times that
     Besiroglu et al. 2024               1.39e+06; this run has 0.0073 times that
     20 per parameter                    7.43e+05; this run has 0.014 times that
-  memory of a training step             2.0 MiB at the peak, in tensors
+  memory of a training step             1.7 MiB at the peak, in tensors
     weights                             145.1 KiB
     gradients                           145.1 KiB
     optimizer (muon)                    194.2 KiB
-    activations                         1010.3 KiB, 4 x 64 tokens in bfloat16
-    gradients of the logits             602.0 KiB, in float32
+    activations                         868.5 KiB, 4 x 64 tokens in bfloat16
+    the loss                            372.0 KiB, with the logits of one chunk
   KV cache of one text                  32.0 KiB
   h100's memory                         74.51 GiB
   time at its peak                      0.0 seconds, which no run reaches
@@ -79,7 +79,7 @@ def planned(
 
 def test_gpt2s_plan_has_gpt2s_size() -> None:
     params = preset("gpt2-124m")
-    size_, source = vocabulary(params, Path("none"))
+    size_, source = vocabulary(params, Path("none"), Path("none"))
     config = new_config(params.model, size_)
     assert isinstance(config, GPTConfig)
     assert (size_, source) == (50257, "GPT-2's")
@@ -89,14 +89,28 @@ def test_gpt2s_plan_has_gpt2s_size() -> None:
 
 
 def test_the_vocabulary_is_that_of_tokens_of_these_params(tmp_path: Path) -> None:
-    params, path = preset("tiny"), tmp_path / "metadata.json"
-    made = STORIES.model_copy(update={"vocab_size": 280})
-    made.save(path)
-    assert vocabulary(params, path) == (280, "of data/tokens")
-    for other in ({"seed": 2}, {"source": "url"}, {"vocab_size": 302}, {"kind": "char"}):
-        made.model_copy(update=other).save(path)
-        assert vocabulary(params, path)[0] == 301
-    assert vocabulary(preset("shakespeare-char"), path)[1].startswith("assumed: ")
+    params, tokens, lock = preset("tiny"), tmp_path / "tokens", tmp_path / "dvc.lock"
+    tokens.mkdir()
+    STORIES.model_copy(update={"vocab_size": 280}).save(tokens / "metadata.json")
+    size_ = (tokens / "metadata.json").stat().st_size
+    recorded = {
+        name: {
+            "params": {"params.yaml": {name: params.model_dump()[name]}},
+            "outs": [{"path": str(tokens), "size": size_}],
+        }
+        for name in ("download", "tokenize")
+    }
+    lock.write_text(json.dumps({"stages": recorded}))
+    assert vocabulary(params, tokens, lock) == (280, f"of {tokens}")
+    others = ("tokenize.seed=2", "tokenize.vocab_size=999", "download.stories_bytes=9")
+    for other in (preset("tiny", change) for change in others):
+        vocabulary_, source = vocabulary(other, tokens, lock)
+        assert vocabulary_ == other.tokenize.vocab_size + 1
+        assert source.endswith(f"the end of text; {tokens} is of other params")
+    assert vocabulary(preset("shakespeare-char"), tokens, lock)[1].startswith("assumed: ")
+    assert vocabulary(params, tokens, Path("none"))[0] == 301
+    (tokens / "train.bin").write_bytes(b"of another run")
+    assert vocabulary(params, tokens, lock)[0] == 301
 
 
 def test_the_plan_of_a_tiny_run() -> None:
@@ -116,7 +130,7 @@ def test_what_is_not_known_is_said(planned: PlanCommand) -> None:
 def test_a_probe_measures_speed_and_memory(planned: PlanCommand) -> None:
     changes = ("--set", "model.n_layer=1", "--set", "train.attention=manual")
     told = planned("--preset", "tiny", "--measure", *changes)
-    assert "1 layers" in told
+    assert "1 layer," in told
     assert re.search(r"tokens/s \(measured in \d+ steps\)", told)
     ratio = float(told.split("ratio ")[1].split()[0])
     assert ratio == pytest.approx(1, abs=0.1)
@@ -125,15 +139,15 @@ def test_a_probe_measures_speed_and_memory(planned: PlanCommand) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--preset", "tinny"), "^no preset 'tinny', "),
+        (("--preset", "tinny"), "^no preset 'tinny' in presets, "),
         (("--price", "0"), "^'0' is not a number above 0, --price, "),
         (("--price", "inf"), "^'inf' is not a number above 0, --price, "),
         (("--tokens-per-second", "fast"), "^'fast' is not a number above 0, --tokens-per-second"),
         (
             ("--machine", "a10"),
-            r"^no machine 'a10', --machine, did you mean a100\? choose one: ",
+            r"^no machine 'a10' is known, did you mean a100\? choose one: ",
         ),
-        (("--machine", "abacus"), "^no machine 'abacus', --machine, choose one: a100"),
+        (("--machine", "abacus"), "^no machine 'abacus' is known, choose one: a100"),
         (("--set", "steps=1"), r"^--set 'steps=1' is not SECTION\.KEY=VALUE"),
         (("--set", "train.steps=["), r"^'\[' is not a value, --set train\.steps"),
         (("--set", "train.steps=x"), r"^--set: train\.steps is 'x', "),

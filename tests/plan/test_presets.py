@@ -165,10 +165,14 @@ def test_a_preset_that_is_there_already_is_said(
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no preset 'shakespear', .*: bigram, finetune-"):
+    with pytest.raises(UserError, match=r"no preset 'shakespear' in .*one: bigram, finetune-"):
         preset_file(ROOT / "presets", "shakespear")
-    with pytest.raises(UserError, match=r"'story', .*, did you mean stories\? choose one: bigram"):
+    with pytest.raises(
+        UserError, match=r"'story' in .*, did you mean stories\? choose one: bigram"
+    ):
         preset_file(ROOT / "presets", "story")
+    with pytest.raises(UserError, match=r"^no preset is named, NAME=…, choose one: bigram"):
+        preset_file(ROOT / "presets", "")
 
 
 def test_a_bad_preset_changes_nothing(params: Path, tmp_path: Path) -> None:

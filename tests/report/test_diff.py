@@ -308,7 +308,7 @@ def test_rounding_in_proofs_is_counted_and_shown_on_request(copy: Path, compare:
     write_proof(copy, passed=True, grad_max_rel_diff=1e-15, cache_rel_diff=3e-15)
     commit(copy)
     write_proof(copy, passed=True, grad_max_rel_diff=2e-15, cache_rel_diff=3e-15)
-    assert compare(copy)["metrics"] == ["1 differ, ALL=1 shows them"]
+    assert compare(copy)["metrics"] == ["1 differs, ALL=1 shows it"]
     shown = ["verify_export grad_max_rel_diff 1e-15 → 2e-15 +100.0%"]
     assert compare(copy, "--all")["metrics"] == shown
     write_proof(copy, passed=False, grad_max_rel_diff=2e-15, cache_rel_diff=3e-15)
@@ -319,7 +319,7 @@ def test_a_proof_on_one_side_alone_is_its_verdict(copy: Path, compare: Compare) 
     write_proof(copy, passed=True, grad_max_rel_diff=2e-15)
     assert compare(copy)["metrics"] == [
         "verify_export passed - → true",
-        "1 more differ, ALL=1 shows them",
+        "1 more differs, ALL=1 shows it",
     ]
 
 

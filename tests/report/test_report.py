@@ -231,7 +231,10 @@ def test_the_first_sentence_says_what_was_trained_and_how_good_it_is(page: Outli
 def test_three_figures_stand_beside_the_first_sample(page: Outline) -> None:
     top = page.words[: page.words.index("How good is it?")]
     assert f"It writes, {NASTY} 1 {TALE.strip()}" in top  # that of the summary of make repro
-    assert "From the bigram to the entropy 97.3% 0.042 nats per token are left" in top
+    assert (
+        "Gap between a bigram and the text’s entropy closed by 97.3% 0.042 nats per token are left"
+        in top
+    )
     assert "Perplexity 1.899 0.223 bits per byte" in top
     assert (
         "Parity with Hugging Face passed 2 of 2 mutants of the import killed, "
@@ -322,6 +325,11 @@ def test_without_a_floor_there_is_none(tmp_path: Path) -> None:
     assert "Better than a bigram by 1.515 nats per token" in page.words
     assert "entropy" not in page.words
     assert "entropy" not in json.dumps(page.charts)
+
+
+def test_a_model_that_is_worse_than_a_bigram_is_said_to_be(tmp_path: Path) -> None:
+    write_json(tmp_path / "metrics/eval.json", EVALUATION | {"val_loss": 4.0})
+    assert "Worse than a bigram by 1.844 nats per token" in Outline(render(places(tmp_path))).words
 
 
 def test_the_baselines_go_down_and_the_model_carries_its_error() -> None:
@@ -560,6 +568,7 @@ def test_what_changed_since_the_commit(tmp_path: Path) -> None:
     ):
         subprocess.run(line, cwd=tmp_path, check=True)
     assert [stage.changed for stage in read_stages(tmp_path / "dvc.yaml", {})] == [[]]
+    assert "earlier state" not in Outline(render(places(tmp_path))).words
     changes = changes_since_commit(tmp_path)
     assert changes == Changes(revision=changes.revision, status={}, params={}, metrics={})
     assert re.fullmatch("[0-9a-f]{7}", str(changes.revision))
@@ -569,6 +578,7 @@ def test_what_changed_since_the_commit(tmp_path: Path) -> None:
     assert "verdict not known: no metrics, metrics at HEAD, run make repro" in words
     assert "rounded" not in words
     assert f"at {changes.revision}-dirty" in words
+    assert "This report is of an earlier state: train.steps has changed since the run." in words
     assert "train.steps 50 60" in words
     assert "metrics.loss 0.5 0.25" in words
     assert "metrics.json changed params.yaml (train) changed" in words

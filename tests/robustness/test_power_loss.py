@@ -83,8 +83,7 @@ def write_text_folder(folder: Path, n: int) -> None:
 
 
 def read_text_folder(folder: Path) -> object:
-    raw = open_raw(folder / "raw")
-    return [raw.document(i) for i in range(len(raw))]
+    return list(open_raw(folder / "raw").documents())
 
 
 def write_tokens(folder: Path, seed: int) -> None:

@@ -180,7 +180,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "a.jsonl": lambda f: read_corpus(f, "a.jsonl"),
     "a.parquet": lambda f: read_corpus(f, "a.parquet"),
     **{
-        f"raw/{name}": lambda f: open_raw(f / "raw")
+        f"raw/{name}": lambda f: open_raw(f / "raw").check()
         for name in ("corpus.txt", "documents.npy", "provenance.json")
     },
     "train.bin": lambda f: open_tokens(f / "train.bin"),

@@ -1,14 +1,21 @@
 """make repro: checked first, quiet, summed up; where a stage fails, one line and nothing lost."""
 
+import io
+import logging
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from subprocess import PIPE, STDOUT
+from typing import Any
 
+import dvc.progress
+import dvc_data.callbacks
 import pytest
 
+from gpt.report.project import silence
 from tests.support.project import (
     ENV,
     commit,
@@ -51,11 +58,26 @@ def test_a_run_is_a_line_for_each_stage_and_a_summary(screen: tuple[Path, list[s
     for stage in (*stages, "verify_logits", "verify_export"):
         assert [line for line in lines if line.startswith(stage)], stage
     assert "mutants" in text
+    assert "on 2,048 validation tokens" in text
+    assert "on all tokens" in text
     assert "above the floor" in text
     assert "it writes" in text
     assert "make report" in text
     for noise in ("dvc.lock", "git add", "Running stage", "--metrics", "Traceback"):
         assert noise not in text
+
+
+@pytest.mark.parametrize("bar", [dvc.progress.Tqdm, dvc_data.callbacks.Tqdm])
+def test_dvc_draws_no_bars_between_the_lines(
+    bar: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dvc", "dvc_data"):
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.WARNING)
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    assert not bar(file=terminal, desc="Committing").disable
+    silence()
+    assert bar(file=terminal, desc="Committing").disable
 
 
 def test_a_second_run_says_that_nothing_has_changed(screen: tuple[Path, list[str]]) -> None:
@@ -151,6 +173,21 @@ def test_a_stage_that_a_signal_ends(copy: Path, signum: int, code: int, error: s
     lines = refused(copy, *COMMAND, code=code)
     assert lines[-2].endswith("brought back from the last good run")
     assert lines[-1].startswith(error)
+
+
+def test_kill_reaches_the_stage_that_runs(copy: Path) -> None:
+    stage, begun = copy / "stages" / "train.py", copy / "begun"
+    wait = f"    open({str(begun)!r}, 'w').close(), __import__('time').sleep(60)\n"
+    before = "    around = circumstances()\n"
+    stage.write_text(stage.read_text().replace(before, wait + before))
+    with subprocess.Popen(COMMAND, cwd=copy, env=ENV, stdout=PIPE, stderr=STDOUT, text=True) as it:
+        while not begun.exists():
+            assert it.poll() is None
+            time.sleep(0.05)
+        it.terminate()
+        said, _ = it.communicate(timeout=30)
+    assert it.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1] == "error: interrupted, run the same command again"
 
 
 def test_a_bug_keeps_its_traceback(copy: Path) -> None:

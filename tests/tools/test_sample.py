@@ -75,7 +75,7 @@ def test_a_text_that_is_cut_is_said_to_go_on(
     sample.main([*model, "--tokens", "5"])
     said = capsys.readouterr()
     assert said.out == f"{TEXT[:5]}\n"
-    assert said.err == "note: the text goes on behind 5 tokens, add ARGS='--tokens 900'\n"
+    assert said.err == "note: the text goes on after 5 tokens, add ARGS='--tokens 900'\n"
     sample.main(model)
     assert capsys.readouterr().err == ""
 
@@ -119,6 +119,14 @@ def test_a_bigram_has_no_step_to_compile(tmp_path: Path) -> None:
     save_model(tmp_path / "model", bigram, {}, TOKENIZER)
     with pytest.raises(UserError, match="only a GPT"):
         sample.main(["--model", str(tmp_path / "model"), "--fast"])
+
+
+def test_a_terminal_shows_whole_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert said(tmp_path, capsys, "a b") == f"a\nb{TEXT[3:]}\n"
 
 
 def test_what_would_steer_a_terminal_is_written_out() -> None:

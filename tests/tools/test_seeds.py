@@ -206,7 +206,8 @@ def test_code_that_git_does_not_know_is_refused(copy: Path, said: Callable[..., 
 @pytest.mark.parametrize(
     ("count", "old", "new", "refused"),
     [
-        ("1", "", "", "N is 1, make seeds, a deviation takes 2 or more"),
+        ("1", "", "", "N is '1', make seeds, a deviation takes 2 or more: N=3\n"),
+        ("x", "", "", "N is 'x', make seeds, a deviation takes 2 or more: N=3\n"),
         ("2", "seed: 1, loss", "seed: one, loss", "train.seed is 'one', params.yaml at workspace"),
     ],
 )
@@ -223,7 +224,7 @@ def test_make_seeds_checks_the_params_first() -> None:
     assert run(ROOT, *make).splitlines() == [
         "python -m tools.check_params",
         "python -m tools.mend",
-        "python -m tools.seeds 5",
+        'python -m tools.seeds "5"',
     ]
 
 

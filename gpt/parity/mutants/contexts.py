@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gpt.attention import manual_attention
 from gpt.config import GPTConfig
 from gpt.kv_cache import KVCache
-from gpt.model import GPT, Block, manual_attention
+from gpt.model import GPT, Block
 from gpt.parity.check import BEHAVIOUR, COMPUTATION, CONTEXTS, TRAINING
 from gpt.parity.mutants.edits import Mutant, each_block, patch, replaced
 from gpt.parity.subject import Mutation

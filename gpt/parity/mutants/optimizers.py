@@ -27,10 +27,10 @@ def optimizer_mutants() -> list[Mutant]:
         "Muon without Nesterov's momentum": muon_setting(nesterov=False),
         "Muon without momentum": muon_setting(momentum=0.0),
         "Muon orthogonalises too little": muon_setting(ns_steps=2),
-        "Muon's rate by another rule": muon_setting(adjust_lr_fn="match_rms_adamw"),
     }
     functions: dict[str, tuple[str, Any]] = {
         "Muon takes the embeddings, too": ("gpt.train.optimizers.is_hidden_matrix", any_matrix),
+        "Muon's rate the same for every shape": ("gpt.train.muon.shape_factor", lambda shape: 1.0),
         "schedule ignored": (f"{HERE}.set_lr", lambda optimizers, factor: None),
         "gradients not clipped": (f"{HERE}.clip_gradients", lambda model, limit: None),
         "gradients clipped tensor by tensor": (f"{HERE}.clip_gradients", clipped_apart),

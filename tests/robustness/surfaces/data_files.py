@@ -34,9 +34,9 @@ def raw_folder(folder: Path, case: tuple[str, Damage | Edit]) -> None:
     before = [bytes(text) for text in RAW_TEXTS]
     path = folder / "raw" / name
     path.write_bytes(changed(path.read_bytes(), change))
-    raw = outcome(lambda: open_raw(folder / "raw"))
-    if raw is not None:
-        assert [raw.document(i) for i in range(len(raw))] == before
+    texts = outcome(lambda: list(open_raw(folder / "raw").documents()))
+    if texts is not None:
+        assert texts == before
 
 
 def token_file(folder: Path, damage: Damage) -> None:

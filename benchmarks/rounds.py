@@ -1,0 +1,80 @@
+"""Timing in rounds: each round meets every work within moments, so that noise hits them alike."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gpt.common.screen import current
+
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to time, and the tokens, bytes or FLOPs that one run of it handles."""
+
+    run: Callable[[], object]
+    amount: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Amounts a second of each work, round by round, and the seconds of its first run.
+
+    The first run warms up: compilation is in it, and it is not among the rates.
+    """
+
+    rates: Mapping[str, Sequence[float]]
+    first: Mapping[str, float]
+
+    def rate(self, name: str) -> float:
+        """The median amount a second."""
+        return statistics.median(self.rates[name])
+
+    def ratios(self, name: str, other: str) -> list[float]:
+        """How many times as fast as `other` it was in each round."""
+        pairs = zip(self.rates[name], self.rates[other], strict=True)
+        return [mine / theirs for mine, theirs in pairs]
+
+    def ratio(self, name: str, other: str) -> float:
+        """The median of `ratios`."""
+        return statistics.median(self.ratios(name, other))
+
+    def share(self, name: str, limit: str, need: float) -> float:
+        """The median share of the rate `limit` that a work uses whose unit needs `need` of it."""
+        return need * self.ratio(name, limit)
+
+
+def measure(what: str, works: Mapping[str, Work], rounds: int, device: str) -> Measured:
+    """Time all works once to warm up, then in `rounds`, each in the reverse order of the last."""
+    current().show(f"{what}, warming up")
+    first = {name: seconds(work.run, device) for name, work in works.items()}
+    rates: dict[str, list[float]] = {name: [] for name in works}
+    order = list(works)
+    for turn in range(rounds):
+        current().show(f"{what}, round {turn + 1} of {rounds}")
+        order.reverse()
+        for name in order:
+            work = works[name]
+            rates[name].append(work.amount / seconds(work.run, device))
+    return Measured(rates, first)
+
+
+def seconds(run: Callable[[], object], device: str) -> float:
+    """The seconds that a run takes; on CUDA those between two events on the stream."""
+    if device != "cuda":
+        started = time.perf_counter()
+        run()
+        return time.perf_counter() - started
+    new_event: Callable[..., Any] = torch.cuda.Event
+    start, end = new_event(enable_timing=True), new_event(enable_timing=True)
+    torch.cuda.synchronize()
+    start.record()
+    run()
+    end.record()
+    torch.cuda.synchronize()
+    return float(start.elapsed_time(end)) / 1000  # of milliseconds

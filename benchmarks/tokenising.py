@@ -1,0 +1,63 @@
+"""Tokenising: megabytes a second with GPT-2's vocabulary."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tiktoken
+
+from benchmarks.results import Findings, key, rows_of
+from benchmarks.rounds import OURS, Work, measure
+from benchmarks.setting import Setting
+from gpt.common.errors import UserError
+from gpt.data.encode import encode_documents
+from gpt.hf.tokenizer import to_hf
+from gpt.stories.grammar import generate
+from gpt.tokenizer.tokenizer import Tokenizer
+
+TIKTOKEN, TOKENIZERS = "tiktoken", "tokenizers"
+STORIES = 2_000_000  # bytes of the built-in corpus, where no text is given
+
+
+def measured(setting: Setting) -> Findings:
+    """Speed of ours and of the peers over the text, or over the built-in corpus."""
+    try:
+        tokenizer = Tokenizer.gpt2()
+    except UserError as error:
+        return Findings(absent=[f"tokenising: {error}"])
+    encoding = tiktoken.get_encoding("gpt2")
+    return speed(tokenizer, encoding, text(setting), setting.rounds)
+
+
+def text(setting: Setting) -> str:
+    """The text to encode."""
+    if setting.text:
+        return setting.text.read_text(encoding="utf-8")
+    return "\n\n".join(story.text for story in generate(1, STORIES))
+
+
+def speed(tokenizer: Tokenizer, encoding: tiktoken.Encoding, text: str, rounds: int) -> Findings:
+    """Bytes a second; the peers on one thread, as they encode one text."""
+    data, theirs = text.encode(), to_hf(tokenizer)
+    runs: dict[str, Callable[[], Any]] = {
+        OURS: partial(our_ids, tokenizer, data),
+        TIKTOKEN: partial(encoding.encode_to_numpy, text, disallowed_special=()),
+        TOKENIZERS: partial(theirs.encode, text, add_special_tokens=False),
+    }
+    works = {who: Work(run, len(data)) for who, run in runs.items()}
+    result = measure("tokenising", works, rounds, "cpu")
+    figures: dict[str, float | bool] = {
+        "tokenize_mb_s": result.rate(OURS) / 1e6,
+        "tokenize_same_ids": np.array_equal(runs[OURS](), runs[TIKTOKEN]()),
+    }
+    for who in (TIKTOKEN, TOKENIZERS):
+        figures[f"tokenize_over_{key(who)}"] = result.ratio(OURS, who)
+    return Findings(rows_of("tokenising", "MB/s", 1e6, result, None), figures)
+
+
+def our_ids(tokenizer: Tokenizer, data: bytes) -> npt.NDArray[np.uint32]:
+    """Ours, as the tokenize stage runs it."""
+    return np.concatenate(list(encode_documents(tokenizer, [data], os.cpu_count() or 1)))

@@ -1,0 +1,73 @@
+"""Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), matrices of one shape together.
+
+`torch.optim.Muon` takes one matrix at a time, which costs small models a large part of each step.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Muon(torch.optim.Muon):
+    """The optimizer of PyTorch, with the same settings and state and the same steps."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every matrix that has a gradient."""
+        for group in self.param_groups:
+            matrices = [p for p in group["params"] if p.grad is not None]
+            for same in _by_shape(matrices).values():
+                self._update(same, group)
+
+    def _update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [m.grad for m in matrices if m.grad is not None]
+        momenta = [self._momentum(m) for m in matrices]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        mixed = torch._foreach_lerp(gradients, momenta, group["momentum"])
+        directions = orthogonal(
+            torch.stack(mixed if group["nesterov"] else momenta),
+            group["ns_coefficients"],
+            group["ns_steps"],
+        )
+        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+        rate = group["lr"] * shape_factor(matrices[0].shape)
+        torch._foreach_add_(matrices, list(directions.to(matrices[0].dtype)), alpha=-rate)
+
+    def _momentum(self, matrix: Tensor) -> Tensor:
+        state = self.state[matrix]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        momentum: Tensor = state["momentum_buffer"]
+        return momentum
+
+
+def shape_factor(shape: Sequence[int]) -> float:
+    """The factor of the learning rate by which tall matrices move as much as wide ones."""
+    rows, columns = shape
+    return math.sqrt(max(1.0, rows / columns))
+
+
+def orthogonal(matrices: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
+    """Matrices (N, rows, columns) with their singular values brought near one, in bfloat16.
+
+    By Newton-Schulz iterations of a quintic polynomial with the given coefficients.
+    """
+    a, b, c = coefficients
+    tall = matrices.size(1) > matrices.size(2)
+    x = (matrices.mT if tall else matrices).bfloat16()
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
+
+
+def _by_shape(matrices: list[Tensor]) -> dict[torch.Size, list[Tensor]]:
+    groups = defaultdict(list)
+    for matrix in matrices:
+        groups[matrix.shape].append(matrix)
+    return groups

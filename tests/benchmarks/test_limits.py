@@ -1,0 +1,45 @@
+"""Limits measure what the model does, no more and no less."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.limits import decode_bytes, products, reading
+from gpt.config import GPTConfig
+from gpt.loss import next_token_loss
+from gpt.model import GPT
+from gpt.plan.estimates import training_flops
+from gpt.plan.speed import COPIED
+
+CONFIG = GPTConfig(vocab_size=29, block_size=8, n_layer=3, n_head=2, n_embd=12)
+
+
+def test_the_products_are_those_of_a_step_without_attention() -> None:
+    ids = torch.zeros((2, 8), dtype=torch.int64)
+    work = products(CONFIG, ids.numel(), "float32", "cpu")
+    with FlopCounterMode(display=False) as alone:
+        work.run()
+    model = GPT(CONFIG)
+    with FlopCounterMode(display=False) as step:
+        torch.autograd.backward(next_token_loss(model, ids, ids, "float32"))
+    counts = step.get_flop_counts()["Global"].items()
+    linear = sum(flops for name, flops in counts if "attention" not in str(name))
+    assert alone.get_total_flops() == linear == work.amount
+
+
+def test_a_token_of_the_estimate_needs_the_products_and_attention() -> None:
+    attention = 3 * 4 * CONFIG.n_layer * CONFIG.block_size * CONFIG.n_embd
+    work = products(CONFIG, 5, "float32", "cpu")
+    assert 5 * (training_flops(CONFIG) - attention) == work.amount
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_new_token_reads_every_matrix_once(tied: bool) -> None:
+    config = GPTConfig(29, 8, n_layer=3, n_head=2, n_embd=12, tie_word_embeddings=tied)
+    linear = (m for m in GPT(config).modules() if isinstance(m, torch.nn.Linear))
+    assert decode_bytes(config, 4) == sum(m.weight.nbytes for m in linear)
+
+
+@pytest.mark.parametrize(("asked", "read"), [(COPIED + 4, COPIED + 4), (100, COPIED)])
+def test_reading_leaves_no_byte_out_and_exceeds_the_caches(asked: int, read: int) -> None:
+    assert reading(asked, 3, "cpu").amount == 3 * read
