@@ -67,8 +67,9 @@ bench: $(READY) ## measure speed: ONLY="training", NANOGPT=folder, SHAKESPEARE=f
 	@python -m benchmarks.bench $(ONLY) $(if $(NANOGPT),--nanogpt "$(NANOGPT)") \
 	  $(if $(SHAKESPEARE),--shakespeare "$(SHAKESPEARE)") $(ARGS)
 
-sample: $(READY) ## a text of the model: make sample PROMPT="Once upon a time"
-	python -m tools.sample --model models/trained --prompt "$$PROMPT" $(ARGS)
+sample: $(READY) ## a text of the model: PROMPT="Once" MODEL=trained FAST=1 DTYPE=int8
+	python -m tools.sample --model "models/$(or $(MODEL),trained)" --prompt "$$PROMPT" \
+	  $(if $(FAST)$(DTYPE),--fast "$(or $(DTYPE),float32)") $(ARGS)
 
 preset: $(READY) ## put a preset into params.yaml: make preset NAME=tiny
 	python -m tools.preset "$(NAME)"

@@ -8,6 +8,7 @@ Activation = Literal["gelu_new", "gelu", "relu"]
 Attention = Literal["fused", "manual"]  # PyTorch's kernel, or written out
 BigramInit = Literal["zeros", "normal", "empirical"]  # of the table
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Storage = Literal["float32", "bfloat16", "int8"]  # of the weights that a decoder reads
 Precision = Literal["bfloat16", "float32"]  # of matrix products; weights are float32
 
 # Far above any GPT-2; below, no product of sizes overflows and the list of tensors stays short.

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gpt.language_model import LanguageModel
 
+LEADING = 1024  # tokens among which top_p looks first
+
 
 @dataclass(frozen=True)
 class Sampler:
@@ -48,13 +50,25 @@ class Sampler:
             logits = logits.masked_fill(logits < smallest, -torch.inf)
         weights = logits.softmax(dim=-1)
         if self.top_p < 1:
-            ordered, order = weights.sort(dim=-1, descending=True, stable=True)
+            ordered, order = likeliest(weights, self.top_p)
             before = ordered.cumsum(dim=-1) - ordered  # what the likelier tokens already cover
-            dropped = torch.zeros_like(ordered, dtype=torch.bool).scatter(
-                1, order, before >= self.top_p
+            kept = torch.zeros_like(weights, dtype=torch.bool).scatter(
+                1, order, before < self.top_p
             )
-            weights = weights.masked_fill(dropped, 0.0)
+            weights = weights.masked_fill(~kept, 0.0)
         return weights / weights.sum(dim=-1, keepdim=True)
+
+
+def likeliest(weights: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    """Probabilities (B, n) in falling order and their ids: of n tokens that reach p together.
+
+    In a large vocabulary few usually do, and need no sorting of the rest.
+    """
+    if weights.size(-1) > 2 * LEADING:
+        ordered, order = weights.topk(LEADING)
+        if bool((ordered.sum(dim=-1) > p).all()):
+            return ordered, order
+    return weights.sort(dim=-1, descending=True, stable=True)
 
 
 def context_start(length: int, block_size: int) -> int:

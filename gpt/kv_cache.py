@@ -6,31 +6,58 @@ Shapes: B batch, T time, H heads, D head size.
 import torch
 from torch import Tensor
 
+FIRST_ROOM = 64  # positions; doubled each time that they are full
+
 
 class LayerCache:
-    """One attention layer's keys and values (B, H, T, D) of the positions so far."""
+    """One attention layer's keys and values of the positions so far, with room for more."""
 
-    def __init__(self) -> None:
-        self.keys: Tensor | None = None
-        self.values: Tensor | None = None
+    def __init__(self, room: int) -> None:
+        self.room, self.length = room, 0
+        self.all_keys = self.all_values = torch.empty(0)  # (B, H, room, D) after the first update
+
+    @property
+    def keys(self) -> Tensor:
+        """The keys (B, H, T, D) of the positions so far, after the first update."""
+        return self.all_keys[:, :, : self.length]
+
+    @property
+    def values(self) -> Tensor:
+        """The values (B, H, T, D) of the positions so far, after the first update."""
+        return self.all_values[:, :, : self.length]
 
     def update(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append new positions (B, H, T, D); the keys and values of all positions."""
-        if self.keys is not None and self.values is not None:
-            keys = torch.cat((self.keys, keys), dim=2)
-            values = torch.cat((self.values, values), dim=2)
-        self.keys, self.values = keys, values
-        return keys, values
+        begin, end = self.length, self.length + keys.size(2)
+        if begin == 0 or end > self.room:
+            self.make_room(keys, end)
+        self.all_keys[:, :, begin:end] = keys
+        self.all_values[:, :, begin:end] = values
+        self.length = end
+        return self.keys, self.values
+
+    def make_room(self, like: Tensor, end: int) -> None:
+        """Take room for `end` positions at least, twice as many as before if these are full."""
+        while self.room < end:
+            self.room *= 2
+        B, H, _, D = like.shape
+        keys, values = (like.new_empty((B, H, self.room, D)) for _ in range(2))
+        if self.length:
+            keys[:, :, : self.length] = self.keys
+            values[:, :, : self.length] = self.values
+        self.all_keys, self.all_values = keys, values
 
 
 class KVCache:
-    """The past of a batch of texts in every layer; a new one starts a text."""
+    """The past of a batch of texts in every layer; a new one starts a text.
 
-    def __init__(self, n_layer: int) -> None:
-        self.layers = [LayerCache() for _ in range(n_layer)]
+    It takes room for `room` positions at once, and for more where that is not enough.
+    """
+
+    def __init__(self, n_layer: int, room: int = FIRST_ROOM) -> None:
+        self.layers = [LayerCache(room) for _ in range(n_layer)]
 
     @property
     def length(self) -> int:
         """The number of positions that it holds."""
-        keys = self.layers[0].keys if self.layers else None
-        return 0 if keys is None else keys.size(2)
+        return self.layers[0].length if self.layers else 0

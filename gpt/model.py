@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from gpt.attention import fused_attention, manual_attention
 from gpt.config import Activation, Attention, GPTConfig
-from gpt.kv_cache import KVCache, LayerCache
+from gpt.kv_cache import FIRST_ROOM, KVCache, LayerCache
 
 
 def activate(x: Tensor, name: Activation) -> Tensor:
@@ -132,7 +132,7 @@ class GPT(nn.Module):
 
     def new_cache(self) -> KVCache:
         """The cache of a text that has not begun."""
-        return KVCache(self.config.n_layer)
+        return KVCache(self.config.n_layer, min(FIRST_ROOM, self.config.block_size))
 
     def embed(self, ids: Tensor, start: int) -> Tensor:
         """Token plus position embeddings (B, T, C) of `ids` (B, T) that begin at position `start`.

@@ -7,14 +7,18 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import psutil
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.screen import note
 from gpt.common.text import Wrapper, plural, terminal_width
-from gpt.config import Device
+from gpt.config import Device, Storage
+
+if TYPE_CHECKING:
+    from gpt.decode import Decoder
+    from gpt.language_model import LanguageModel
 
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
 
@@ -45,12 +49,14 @@ def speak(args: argparse.Namespace) -> None:
     from gpt.weights.model_folder import load_language_model
 
     device = choose_device(args.device, "--device")
-    model = load_language_model(args.model).to(device)
     tokenizer = Tokenizer.load(args.model / "vocabulary.json")
+    model = load_language_model(args.model).to(device)
     try:
         sampler = Sampler(args.temperature, args.top_k, args.top_p, tokenizer.vocab_size)
     except ValueError as error:
         raise UserError(f"{error}, the command line, change one of them") from None
+    if args.fast:
+        model = compiled(model, args)
     generator = torch.Generator(device=device).manual_seed(args.seed)
     prompt = tokenizer.encode_prompt(args.prompt)
     more = ""
@@ -73,6 +79,23 @@ def speak(args: argparse.Namespace) -> None:
         note(more)
 
 
+def compiled(model: "LanguageModel", args: argparse.Namespace) -> "Decoder":
+    """The model with its step compiled. Raises UserError if it has none."""
+    from gpt.decode import Decoder
+    from gpt.model import GPT
+
+    if not isinstance(model, GPT):
+        raise UserError(f"only a GPT decodes faster, {args.model} holds another, leave out --fast")
+    fast = Decoder(model, args.fast)
+    note("compiling, which can take a minute the first time")
+    seconds = fast.prepare()
+    if fast.compiled:
+        note(f"compiled in {seconds:.1f} s")
+    else:
+        note("not compiled, since no C++ compiler works here, install g++ for a faster text")
+    return fast
+
+
 def visible(text: str) -> str:
     """The text, what would steer a terminal written out."""
     return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
@@ -88,6 +111,13 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--top-k", type=int, default=0, help="0: off")
     parser.add_argument("--top-p", type=float, default=0.95, help="1: off")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--fast",
+        choices=get_args(Storage),
+        nargs="?",
+        const="float32",
+        help="compile the model, with its weights stored so, for a long text",
+    )
     parser.add_argument("--device", default="auto", choices=get_args(Device))
     return parser.parse_args(arguments)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gpt.config import GPTConfig
-from gpt.generate import Continuation, Sampler, context_start, generate
+from gpt.generate import Continuation, Sampler, context_start, generate, likeliest
 from gpt.model import GPT
 from tests.support.random_models import random_model
 
@@ -116,3 +116,16 @@ def test_a_seed_gives_one_text_and_the_end_of_text_ends_it(model: GPT) -> None:
 def test_a_tiny_temperature_takes_the_likeliest(temperature: float) -> None:
     logits = torch.tensor([[0.0, 3.0, -40.0], [1e30, 0.0, 2e30]])
     assert Sampler(temperature).probabilities(logits).tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+def test_the_likeliest_of_a_large_vocabulary_are_those_of_a_sort() -> None:
+    logits = 4 * torch.randn(3, 5000, generator=torch.Generator().manual_seed(1))
+    flat = torch.zeros(1, 5000)  # its likeliest never reach p
+    for weights in (logits.softmax(dim=-1), flat.softmax(dim=-1)):
+        ordered, order = likeliest(weights, 0.6)
+        expected, places = weights.sort(dim=-1, descending=True, stable=True)
+        n = ordered.size(-1)
+        assert torch.equal(ordered, expected[:, :n])
+        assert torch.equal(weights.gather(1, order), weights.gather(1, places[:, :n]))
+        assert (ordered.sum(dim=-1) > 0.6).all()
+    assert n == 5000

@@ -132,8 +132,9 @@ def exchanged_rows(model: GPT) -> None:
 
     def mix(ids: Tensor, cache: KVCache) -> Tensor:
         for layer in cache.layers:
-            if layer.keys is not None and layer.values is not None:
-                layer.keys, layer.values = layer.keys.roll(1, 0), layer.values.roll(1, 0)
+            if layer.length:
+                layer.keys.copy_(layer.keys.roll(1, 0))
+                layer.values.copy_(layer.values.roll(1, 0))
         return extend(ids, cache)
 
     patch(model, "extend", mix)

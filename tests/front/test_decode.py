@@ -1,0 +1,117 @@
+"""The compiled step writes what the model writes, whatever its weights are stored as."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from gpt.config import GPTConfig, Storage
+from gpt.decode import Decoder, StreamedLinear
+from gpt.generate import Continuation, Sampler, generate
+from gpt.model import GPT
+from tests.support.random_models import random_model
+
+CONFIG = GPTConfig(vocab_size=61, block_size=16, n_layer=1, n_head=2, n_embd=32)
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # the compiler's
+HIGHEST_ERROR = {"float32": 1e-6, "bfloat16": 2**-8, "int8": 0.5 / 127}  # of a weight's largest
+
+
+@pytest.fixture(autouse=True)
+def compiler_reset() -> Iterator[None]:
+    """Nothing that a test compiles stays in the process."""
+    yield
+    torch.compiler.reset()
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step as the compiler sees it, without the C++ that takes long to make."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+def tokens(model: GPT, ids: torch.Tensor, n: int, cache: bool = True) -> torch.Tensor:
+    drawn = generate(model, ids, n, Sampler(0.0), torch.Generator(), cache)
+    return torch.stack(list(drawn), dim=1)
+
+
+def prompts(count: int, length: int) -> torch.Tensor:
+    return torch.randint(61, (count, length), generator=torch.Generator().manual_seed(1))
+
+
+def test_the_compiled_step_writes_the_models_tokens() -> None:
+    model = random_model(CONFIG)
+    decoder = Decoder(model)
+    assert decoder.prepare() > 0
+    assert decoder.compiled
+    whole = tokens(model, prompts(1, 5), 40, cache=False)
+    assert torch.equal(tokens(decoder, prompts(1, 5), 40), whole)
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize(("prepared", "count"), [(1, 1), (3, 5)])
+def test_one_step_serves_every_length_also_past_block_size(prepared: int, count: int) -> None:
+    model = random_model(CONFIG)
+    decoder = Decoder(model)
+    decoder.prepare(prepared)
+    assert decoder.compiled
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for length in (1, 5, 15, 16, 17):
+            ids = prompts(count, length)
+            assert torch.equal(tokens(decoder, ids, 20), tokens(model, ids, 20, cache=False))
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("storage", ["bfloat16", "int8"])
+def test_rounded_weights_are_read_alike_in_the_step_and_in_the_layers(storage: Storage) -> None:
+    decoder = Decoder(random_model(CONFIG, std=0.1), storage)
+    decoder.prepare()
+    ids = prompts(1, 9)
+    with torch.inference_mode():
+        cache = decoder.new_cache()
+        decoder.extend(ids[:, :8], cache)
+        stepped = decoder.extend(ids[:, 8:], cache)
+        # The layers round what goes into a product, too.
+        torch.testing.assert_close(stepped, decoder(ids)[:, -1], rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("storage", HIGHEST_ERROR)
+def test_a_layer_is_rounded_no_further_than_its_storage(storage: Storage) -> None:
+    linear = nn.Linear(24, 7)
+    with torch.no_grad():
+        linear.weight[2] = 0  # a row without a scale
+    layer = StreamedLinear(linear, storage)
+    scale = 1.0 if layer.scale is None else layer.scale[:, None]
+    weight = linear.weight.detach()
+    error = (layer.weight.float() * scale - weight).abs().amax(dim=1)
+    assert (error <= HIGHEST_ERROR[storage] * 1.001 * weight.abs().amax(dim=1)).all()
+    x = torch.randn(2, 3, 24)
+    row_by_row = layer.row_by_row(x) * (1.0 if layer.scale is None else layer.scale) + linear.bias
+    torch.testing.assert_close(row_by_row, linear(x), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(layer(x), linear(x), rtol=0.02, atol=0.02)
+
+
+def test_a_decoder_shares_the_models_weights() -> None:
+    model = random_model(CONFIG)
+    decoder = Decoder(model)
+    for name, parameter in decoder.named_parameters():
+        assert parameter.data_ptr() == model.get_parameter(name).data_ptr()
+
+
+def test_without_a_compiler_the_same_text_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    model = random_model(CONFIG)
+    decoder = Decoder(model)
+    decoder.prepare()
+    assert not decoder.compiled
+    assert torch.equal(tokens(decoder, prompts(2, 5), 20), tokens(model, prompts(2, 5), 20))
+
+
+def test_texts_side_by_side_end_each_at_its_end() -> None:
+    model = random_model(CONFIG)
+    decoder = Decoder(model)
+    decoder.compiled = False
+    written = Continuation(Sampler(1.0), 30, seed=4, end_of_text=3)
+    assert written.several(decoder, [5], 4) == written.several(model, [5], 4)
