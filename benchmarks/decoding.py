@@ -16,7 +16,8 @@ from benchmarks.peers import CTRANSLATE2, NANOGPT, TRANSFORMERS, nanogpt_model, 
 from benchmarks.results import Findings, Limit, key, rows_of
 from benchmarks.rounds import OURS, Measured, Work, measure
 from benchmarks.setting import Setting
-from gpt.config import GPTConfig
+from gpt.config import GPTConfig, Storage
+from gpt.decode import Decoder
 from gpt.generate import Sampler, generate
 from gpt.hf.convert import to_ours
 from gpt.hf.names import hf_shapes, name_table
@@ -26,6 +27,7 @@ from gpt.model import GPT
 Decode = Callable[[list[int], int], list[int]]  # a prompt and a number of tokens to new tokens
 Model = TypeVar("Model", bound=nn.Module)
 WIDTHS = {"fp32": 4, "bf16": 2, "int8": 1}  # bytes of a weight
+STORAGES: dict[str, Storage] = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 PROMPT = 4  # tokens: one pass, which gives the first new token
 
 
@@ -92,15 +94,24 @@ def all_decoders(setting: Setting, theirs: Any, folder: Path) -> dict[str, dict[
 
 
 def our_decoders(model: GPT) -> dict[str, Decode]:
-    """Ours, by precision: a faster decoder or a further precision is put in here."""
-    return {"fp32": partial(our_decode, model), "bf16": partial(our_decode, rounded(model))}
+    """Ours, by precision."""
+    return {width: Ours(model, storage) for width, storage in STORAGES.items()}
 
 
-def our_decode(model: GPT, prompt: list[int], new: int) -> list[int]:
-    """Greedy text with the cache."""
-    ids = torch.tensor([prompt], device=model.wte.weight.device)
-    tokens = list(generate(model, ids, new, Sampler(0.0), torch.Generator()))
-    return torch.cat(tokens).tolist()
+class Ours:
+    """Our greedy text from the compiled step, which the first run compiles."""
+
+    def __init__(self, model: GPT, storage: Storage) -> None:
+        self.decoder, self.prepared = Decoder(model, storage), False
+
+    def __call__(self, prompt: list[int], new: int) -> list[int]:
+        """`new` tokens behind `prompt`."""
+        if not self.prepared:
+            self.decoder.prepare()
+            self.prepared = True
+        ids = torch.tensor([prompt], device=self.decoder.wte.weight.device)
+        tokens = list(generate(self.decoder, ids, new, Sampler(0.0), torch.Generator()))
+        return torch.cat(tokens).tolist()
 
 
 def transformers_decoders(model: Any) -> dict[str, Decode]:
