@@ -25,7 +25,7 @@ setup: $(READY) ## install the locked dependencies into .venv
 $(READY): requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
-	echo "installing torch and the other packages into $(VENV): some gigabytes, a few minutes"
+	echo "installing torch and more into $(VENV): some gigabytes, a few minutes"
 	$(PYTHON) -m venv "$(VENV)"
 	test -t 1 || quiet=--quiet; \
 	  "$(BIN)/python" -m pip install $$quiet --disable-pip-version-check -r requirements.txt

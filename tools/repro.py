@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         mend.main([])
         silence()
     with closing(open_project(Path())) as repo:
-        ran = reproduce(repo, VERIFICATION if args.verify else (), args.force)
+        changed = reproduce(repo, VERIFICATION if args.verify else (), args.force)
         stages = VERIFICATION if args.verify else [stage.name for stage in repo.index.stages]
-    stand = [stage for stage in stages if stage not in ran]
-    if not ran:
+    stand = [stage for stage in stages if not changed.get(stage)]
+    if not changed:
         say("nothing has changed since the last run (FORCE=1 runs it again); what it found:")
     elif stand:
         say(f"{', '.join(stand)}: not run, the recorded results are of just these inputs")
@@ -50,11 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def verdict(tables: Path) -> str:
     """What a verification found, from its tables. Raises UserError if one is damaged."""
-    checks = [row for row in read_table(tables / "checks.tsv") or [] if row["figure"] != ""]
+    checks = read_table(tables / "checks.tsv") or []
+    made = [row for row in checks if row["figure"] != ""]
     mutants = [row for row in read_table(tables / "mutants.tsv") or [] if not row["equivalent"]]
-    found = [(str(row["link"]), bool(row["passed"])) for row in checks]
+    found = [(str(row["link"]), bool(row["passed"])) for row in made]
     found += [("mutants", bool(row["killed"])) for row in mutants]
-    return f"{'parity':<13}  {tally(found)} ({tables})"
+    return f"{'parity':<13}  {tally(found, len(checks) - len(made))}, see {tables}"
 
 
 def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:

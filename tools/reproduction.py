@@ -4,9 +4,12 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dvc.exceptions import DvcException, ReproductionError
 from dvc.repo import Repo
+from dvc.stage import Stage
+from dvc.stage.cache import StageCache
 from dvc.stage.exceptions import StageCmdFailedError
 
 from gpt.common.errors import MESSAGE_FILE, Interrupted, UserError
@@ -14,15 +17,30 @@ from tools import restore
 from tools.stage_exit import AGAIN, STOPS, ending_signal, passing_on_kill
 
 
-def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> list[str]:
-    """Run these stages alone, or the whole pipeline; those that had to run.
+class NotingCache(StageCache):  # type: ignore[misc]  # DVC has no types
+    """DVC's cache of earlier runs, and the stages whose results came from it."""
 
-    What a failed stage has removed is brought back before the error is said. Raises UserError,
-    Interrupted, and SystemExit after a stage's traceback.
+    def __init__(self, repo: Repo) -> None:
+        super().__init__(repo)
+        self.restored: set[str] = set()
+
+    def restore(self, stage: Stage, *args: Any, **kwargs: Any) -> None:
+        """Bring back a stage's results. Raises RunCacheNotFoundError where it has none."""
+        super().restore(stage, *args, **kwargs)
+        self.restored.add(stage.name)
+
+
+def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> dict[str, bool]:
+    """Run these stages alone, or the whole pipeline: those that had changed, and whether each ran.
+
+    Where one did not run, its results are those of an earlier run of the same inputs. What a failed
+    stage has removed is brought back before the error is said. Raises UserError, Interrupted, and
+    SystemExit after a stage's traceback.
     """
     with tempfile.TemporaryDirectory() as folder:
         message, kept = Path(folder, "message"), restore.keep(repo, Path(folder, "kept"))
         os.environ[MESSAGE_FILE] = str(message)
+        repo.stage_cache = NotingCache(repo)
         try:
             with passing_on_kill():
                 made = repo.reproduce(list(stages) or None, single_item=bool(stages), force=force)
@@ -34,7 +52,7 @@ def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> list[str]:
             raise failure(error, message) from None
         finally:
             del os.environ[MESSAGE_FILE]
-    return [stage.name for stage in made]
+    return {stage.name: stage.name not in repo.stage_cache.restored for stage in made}
 
 
 def failure(error: DvcException, message: Path) -> UserError | Interrupted | SystemExit:

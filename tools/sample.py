@@ -15,6 +15,7 @@ from gpt.common.errors import UserError, run_stage
 from gpt.common.screen import note
 from gpt.common.text import Wrapper, plural, terminal_width
 from gpt.config import Device, Storage
+from tools.options import bounded, whole
 
 if TYPE_CHECKING:
     from gpt.decode import Decoder
@@ -51,10 +52,7 @@ def speak(args: argparse.Namespace) -> None:
     device = choose_device(args.device, "--device")
     tokenizer = Tokenizer.load(args.model / "vocabulary.json")
     model = load_language_model(args.model).to(device)
-    try:
-        sampler = Sampler(args.temperature, args.top_k, args.top_p, tokenizer.vocab_size)
-    except ValueError as error:
-        raise UserError(f"{error}, the command line, change one of them") from None
+    sampler = Sampler(args.temperature, args.top_k, args.top_p, tokenizer.vocab_size)
     if args.fast:
         model = compiled(model, args)
     generator = torch.Generator(device=device).manual_seed(args.seed)
@@ -77,6 +75,8 @@ def speak(args: argparse.Namespace) -> None:
         print(lines.add(decoder.decode(b"", final=True) + "\n"), end="", flush=True)
     if more:
         note(more)
+    if sys.stdout.isatty() and args.temperature:
+        note(f"another text: add ARGS='--seed {args.seed + 1}'")
 
 
 def compiled(model: "LanguageModel", args: argparse.Namespace) -> "Decoder":
@@ -105,12 +105,14 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.sample", description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--prompt", default="")
-    parser.add_argument("--tokens", type=int, default=300)
-    parser.add_argument("--samples", type=int, default=1)
-    parser.add_argument("--temperature", type=float, default=0.8, help="0: the likeliest token")
-    parser.add_argument("--top-k", type=int, default=0, help="0: off")
-    parser.add_argument("--top-p", type=float, default=0.95, help="1: off")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tokens", type=whole("--tokens", 1), default=300)
+    parser.add_argument("--samples", type=whole("--samples", 1), default=1)
+    heat = bounded("--temperature", float, lambda value: 0 <= value <= 1e38, "0 or more")
+    parser.add_argument("--temperature", type=heat, default=0.8, help="0: the likeliest token")
+    parser.add_argument("--top-k", type=whole("--top-k", 0), default=0, help="0: off")
+    share = bounded("--top-p", float, lambda value: 0 < value <= 1, "a number above 0, at most 1")
+    parser.add_argument("--top-p", type=share, default=0.95, help="1: off")
+    parser.add_argument("--seed", type=whole("--seed", 0), default=1)
     parser.add_argument(
         "--fast",
         choices=get_args(Storage),

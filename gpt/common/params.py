@@ -114,11 +114,11 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def _syntax(error: MarkedYAMLError, where: str) -> str:
-    """The fault, and the lines that it is in, in a sentence."""
+    """The fault, its line, and where what it is in begins, in a sentence."""
     fault = str(error.problem or error.context).partition(" with value ")[0]
     lines = [mark.line + 1 for mark in (error.context_mark, error.problem_mark) if mark]
     first, last = min(lines), max(lines)
-    place = f"line {last}" if first == last else f"lines {first} to {last}"
+    place = f"line {last}" if first == last else f"line {last}, in what begins at line {first}"
     return f"not valid YAML ({fault}), {where}, mend {place}"
 
 

@@ -7,6 +7,9 @@ import textwrap
 from collections.abc import Collection, Iterable, Mapping
 from typing import TextIO
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+UNIT = re.compile(r"(?<=\d) (?=[A-Za-z])|(?<=\d of) (?=\d)")  # the space behind a number
+
 
 def printable(text: str) -> str:
     """The text as one line without anything that would steer the terminal."""
@@ -22,13 +25,16 @@ def terminal_width(stream: TextIO) -> int | None:
 def wrapped(text: str, width: int | None, indent: str = "") -> str:
     """The text in lines of at most `width` columns, of whole words; as it is where that is None.
 
-    All lines but the first begin with `indent`. A word wider than a line stays whole.
+    All lines but the first begin with `indent`. A word wider than a line stays whole, and a number
+    stays with its unit, as in 1.2 seconds and 6 of 6.
     """
     if width is None or len(text) <= width:
         return text
-    return textwrap.fill(
-        text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    kept = UNIT.sub(NO_BREAK, text)
+    lines = textwrap.fill(
+        kept, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
     )
+    return lines.replace(NO_BREAK, " ")
 
 
 class Wrapper:

@@ -67,8 +67,9 @@ def split_by_document(raw: RawText, val_fraction: float, seed: int) -> ByDocumen
         if lowest < limit <= highest:
             return ByDocument(key, limit)
     if lowest == highest:
+        found = "is one document" if len(raw) == 1 else f"is one document, {len(raw)} times"
         raise UserError(
-            f"cannot split by document, the corpus has 1 distinct document of {len(raw)}, "
+            f"cannot split by document, the corpus {found}, "
             "set tokenize.split: position or give more documents"
         )
     return ByDocument(key, min(max(limit, lowest + 1), highest))

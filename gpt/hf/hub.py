@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from gpt.common.errors import UserError
@@ -13,6 +14,8 @@ from gpt.config import GPT2_SIZES
 from gpt.hf.config import read_hf_config
 from gpt.hf.files import CONFIG, OPTIONAL_FILES, PICKLED, weight_files
 from gpt.weights.tensor_files import WEIGHTS
+
+REASON_WIDTH = 160  # characters of the client's own message that an error repeats
 
 # The commits of the published checkpoints.
 REVISIONS = {
@@ -97,7 +100,8 @@ class Hub:
 
     def _unreachable(self, name: str, error: Exception) -> UserError:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = shorten(reason, REASON_WIDTH, placeholder=" …")
         return UserError(
             f"cannot get {name} of {self.repository} at {self.revision}, the Hub, check the "
-            f"network, the name and the revision ({reason[:160]})"
+            f"network, the name and the revision ({reason})"
         )

@@ -10,7 +10,7 @@ from typing import Any
 from gpt.common.errors import UserError
 from gpt.hf.files import TOKENIZER, VOCAB
 from gpt.hf.validation import quiet_transformers
-from gpt.parity.check import FILES, Check, Finding, Skipped
+from gpt.parity.check import FILES, Check, Finding, without_tokenizer
 from gpt.parity.oracles import their_tokenizer
 from gpt.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
@@ -47,9 +47,9 @@ def tokenizer_checks(folder: Path, ours: Tokenizer | None, exported: bool) -> It
     """The battery, where both a model and the folder of its other form have a tokenizer."""
     name = "texts through transformers' tokenizer"
     if ours is None:
-        yield Skipped(FILES, name, "the model has no tokenizer")
+        yield without_tokenizer(FILES, name, "the model")
     elif not exported and not any((folder / file).is_file() for file in (TOKENIZER, VOCAB)):
-        yield Skipped(FILES, name, "the reference has no tokenizer")
+        yield without_tokenizer(FILES, name, "the reference")
     else:
         yield from battery_checks(folder, ours, exported)
 

@@ -78,6 +78,11 @@ class Skipped:
     why: str
 
 
+def without_tokenizer(link: str, name: str, whose: str) -> Skipped:
+    """A check of texts where the model or its reference has no tokenizer, which is no fault."""
+    return Skipped(link, name, f"{whose} came without a tokenizer, as a seeded GPT-2 does")
+
+
 Finding = Check | Skipped
 
 

@@ -51,8 +51,7 @@ def summary_line(verification: Verification) -> str:
     results = [(check.link, check.passed) for check in verification.checks]
     mutants = [outcome for outcome in verification.outcomes if not outcome.equivalent]
     results += [("mutants", outcome.killed) for outcome in mutants]
-    skipped = f" ({len(verification.skipped)} skipped)" if verification.skipped else ""
-    return tally(results) + skipped
+    return tally(results, len(verification.skipped))
 
 
 def failures(verification: Verification) -> list[str]:

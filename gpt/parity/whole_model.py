@@ -25,6 +25,7 @@ from gpt.parity.check import (
     Check,
     Finding,
     Skipped,
+    without_tokenizer,
 )
 from gpt.parity.figures import disagreement, divergence
 from gpt.parity.forward_pass import forward
@@ -104,7 +105,7 @@ def text_pipeline(
     tokenizer = load_tokenizer(folder)
     if tokenizer is None or not (oracle.folder / TOKENIZER_CONFIG).is_file():
         whose = "the model" if tokenizer is None else "the reference"
-        yield Skipped(ROUND_TRIP, "texts of transformers' pipeline", f"{whose} has no tokenizer")
+        yield without_tokenizer(ROUND_TRIP, "texts of transformers' pipeline", whose)
         return
     model, end = subject.model(torch.float32), tokenizer.end_of_text
     greedy = Sampler(0.0, n_ids=tokenizer.vocab_size)

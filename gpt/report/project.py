@@ -1,5 +1,6 @@
 """The project under git and DVC: all that is asked of either goes through DVC's own library."""
 
+import atexit
 import logging
 from collections.abc import Callable
 from contextlib import closing
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from colorama.initialise import reset_all  # type: ignore[import-untyped]
 from dvc.exceptions import DvcException
 from dvc.fs import FileSystem, GitFileSystem
 from dvc.ignore import DvcIgnoreFilter
@@ -67,6 +69,7 @@ def silence() -> None:
     """Let DVC log nothing and draw no bars: whoever calls it says what there is to say."""
     for library in ("dvc", "dvc_data"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    atexit.unregister(reset_all)  # of its log's colours: would add an empty line
 
 
 def files_at(repo: Repo, revision: str) -> Files:

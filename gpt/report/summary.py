@@ -11,7 +11,7 @@ WIDTH = 78
 SAMPLE_LINES = 6
 NEXT = (
     ("make report", "every chart, on one page"),
-    ("make sample", "more of its texts"),
+    ("make sample", "one of its texts; with ARGS='--seed 2' another"),
     ("make diff", "after an edit of params.yaml and make repro: did it help?"),
 )
 

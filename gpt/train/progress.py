@@ -51,8 +51,8 @@ class Progress:
             self._line.say(f"  it writes: {text}")
 
     def _now(self, history: History, speed: Speed, step: int) -> str:
-        """The newest losses, the speed, and the time left."""
+        """The newest losses, the speed, and the time left, if any is."""
         losses = [f"loss {history.training[-1].loss:.3f}"] if history.training else []
         losses += [f"val {history.validation[-1].val_loss:.3f}"] if history.validation else []
-        left = duration(speed.seconds_for(self.steps - step))
-        return "  ".join((*losses, f"{speed.tokens_per_second:,.0f} tok/s", f"{left} left"))
+        left = [f"{duration(speed.seconds_for(self.steps - step))} left"] * (step < self.steps)
+        return "  ".join((*losses, f"{speed.tokens_per_second:,.0f} tok/s", *left))

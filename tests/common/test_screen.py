@@ -1,7 +1,6 @@
 """The screen: plain lines in a file, a line that fills in and is replaced in a terminal."""
 
 import os
-import pty
 import re
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gpt.common import screen
+from tests.support.terminal import in_a_terminal
 
 STAGE = """
 import sys, time
@@ -47,25 +47,6 @@ run_stage(main)
 """
 
 
-def in_a_terminal(*arguments: str, program: str = STAGE) -> str:
-    """All that the program writes to a terminal of 80 columns."""
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        os.environ |= {"COLUMNS": "80", "TERM": "xterm"}
-        os.execv(sys.executable, [sys.executable, "-c", program, *arguments])
-    written = b""
-    while True:
-        try:
-            part = os.read(descriptor, 65536)
-        except OSError:  # Linux says so at the end
-            break
-        if not part:
-            break
-        written += part
-    os.waitpid(pid, 0)
-    return written.decode()
-
-
 def test_without_a_terminal_only_what_stays_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with screen.stage("tokenize") as line:
         line.show("learning the vocabulary", 3, 5)
@@ -101,7 +82,7 @@ def test_strange_text_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_in_a_terminal_the_line_fills_in_and_is_replaced() -> None:
-    written = in_a_terminal()
+    written = in_a_terminal(STAGE)
     for part in ("learning the vocabulary", "encoding train.bin", "half of it is done"):
         assert part in written
     assert "\x1b[?25l" in written  # the cursor goes, and comes back
@@ -111,7 +92,7 @@ def test_in_a_terminal_the_line_fills_in_and_is_replaced() -> None:
 
 
 def test_in_a_terminal_an_error_comes_last() -> None:
-    written = in_a_terminal("fail")
+    written = in_a_terminal(STAGE, "fail")
     assert written.rindex("error: it failed") > written.rindex("\x1b[?25h")
     assert "1,280 ids" not in written
 
@@ -122,7 +103,7 @@ def test_importing_it_shows_nothing(tmp_path: Path, capfd: pytest.CaptureFixture
 
 
 def test_a_long_line_breaks_between_words() -> None:
-    text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", in_a_terminal(program=LONG))
+    text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", in_a_terminal(LONG))
     lines = [line for line in re.split("[\r\n]+", text) if "sentence" in line]
     assert len(lines) == 3
     assert all(len(line) <= 80 for line in lines)
@@ -130,7 +111,7 @@ def test_a_long_line_breaks_between_words() -> None:
 
 
 def test_a_long_error_or_note_breaks_between_words() -> None:
-    lines = in_a_terminal(program=FAILING).replace("\r", "").splitlines()
+    lines = in_a_terminal(FAILING).replace("\r", "").splitlines()
     long = f"{'path/' * 20}file"
     assert lines[-1] == long
     assert all(len(line) <= 80 for line in lines[:-1])

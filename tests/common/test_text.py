@@ -34,6 +34,13 @@ def test_a_text_that_is_there_breaks_between_words() -> None:
     assert wrapped("a  b", 4) == wrapped("a  b", None) == "a  b"
 
 
+def test_a_number_stays_with_its_unit() -> None:
+    assert wrapped("it took 1.2 seconds", 13) == "it took\n1.2 seconds"
+    assert wrapped("structure 6 of 6, mutants 144 of 144", 13) == (
+        "structure\n6 of 6,\nmutants\n144 of 144"
+    )
+
+
 @pytest.mark.parametrize(("count", "said"), [(0, "0 runs"), (1, "1 run"), (2000, "2,000 runs")])
 def test_one_of_a_kind_has_no_s(count: int, said: str) -> None:
     assert plural(count, "run") == said

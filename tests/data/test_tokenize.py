@@ -89,9 +89,13 @@ def test_split_by_document_leaves_no_side_empty(
     assert len(train) + len(val) == n
 
 
-@pytest.mark.parametrize("documents", [["one"], ["one"] * 4])
-def test_split_by_document_needs_two_documents(tmp_path: Path, documents: list[str]) -> None:
-    reason = f"1 distinct document of {len(documents)}, set tokenize.split: position"
+@pytest.mark.parametrize(
+    ("documents", "found"), [(["one"], "one document"), (["one"] * 4, "one document, 4 times")]
+)
+def test_split_by_document_needs_two_documents(
+    tmp_path: Path, documents: list[str], found: str
+) -> None:
+    reason = f"the corpus is {found}, set tokenize.split: position"
     with pytest.raises(UserError, match=reason):
         split_by_document(open_raw(raw(tmp_path, documents)), 0.5, 1)
 
@@ -276,7 +280,7 @@ def test_a_failing_stage_says_one_line_and_leaves_nothing(tmp_path: Path) -> Non
     command += [f"--{name}={path}" for name, path in paths.items()]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert run.returncode == 1
-    assert run.stderr.startswith("error: cannot split by document")
+    assert run.stderr.startswith("error: cannot split by document, the corpus is one document, set")
     assert run.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "raw"]
 

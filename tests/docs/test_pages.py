@@ -61,6 +61,16 @@ def test_params_exist(page: str) -> None:
     assert named <= set(flat(params))
 
 
+def test_contributing_has_the_schema_of_every_section() -> None:
+    """The table has one for each, and what a changed key reruns names each too."""
+    page = content("CONTRIBUTING.md")
+    for section in read_yaml(ROOT / "params.yaml"):
+        row = rf"^\|.*`{section}`.*? \| `(gpt/\w+/\w*params\.py)`"
+        (schema,) = re.findall(row, page, re.MULTILINE)
+        assert "Section)" in content(schema)
+        assert re.search(rf"^\| a key of .*`{section}`", page, re.MULTILINE), section
+
+
 def test_the_readme_is_short() -> None:
     assert len(content("README.md").splitlines()) <= README_LINES
 

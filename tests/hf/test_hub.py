@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -238,6 +239,7 @@ def test_without_a_network_there_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: cannot get config.json of openai-community/gpt2 at 607a")
     assert done.stderr.count("\n") == 1
+    assert re.search(r"(\w …|\.)\)\n$", done.stderr), "a reason that ends within a word"
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "metrics.json").exists()
 

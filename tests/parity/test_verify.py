@@ -208,13 +208,13 @@ def test_a_skipped_proof_is_said_to_be_skipped(
     assert values["grad_max_rel_diff"] == values["adamw_step_max_diff"] == -1  # not measured
     said = capsys.readouterr().out
     assert "skip learning" in said
-    assert "3 skipped" in said
+    assert "(3 checks skipped)" in said
     rows = [row.split("\t") for row in (tmp_path / "plots/checks.tsv").read_text().splitlines()]
     assert rows[0][-1] == "skipped"
     assert {row[0]: row[-1] for row in rows[1:] if row[-1]} == {
         "learning": "a text of one token has none to predict",
-        "round trip": "the model has no tokenizer",
-        "files": "the model has no tokenizer",
+        "round trip": "the model came without a tokenizer, as a seeded GPT-2 does",
+        "files": "the model came without a tokenizer, as a seeded GPT-2 does",
     }
 
 

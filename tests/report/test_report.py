@@ -392,7 +392,7 @@ def test_why_validation_is_below_training(
 
 
 def test_error_by_layer_is_the_difference_in_digits(page: Outline) -> None:
-    assert page.words.count("Correct digits after a layer, largest 0 0.25") == 2
+    assert page.words.count("Correct digits after a layer, largest difference 0 0.25") == 2
 
 
 def test_diagnostics_are_drawn_once_each(page: Outline) -> None:

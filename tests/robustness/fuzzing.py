@@ -21,8 +21,10 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 
+from gpt.common.errors import run_stage
 from tests.robustness.cases import Surface
 from tests.robustness.surfaces import SURFACES
+from tools.options import whole
 
 HANG_SECONDS = 120  # a case that takes longer ends the long form with a traceback
 
@@ -67,7 +69,7 @@ def run_cases(
 def main(arguments: Sequence[str] | None = None) -> None:
     """The long form: a table of cases and crashes. Exits with 1 if there was a crash."""
     parser = argparse.ArgumentParser(prog="python -m tests.robustness.fuzzing", description=__doc__)
-    parser.add_argument("--cases", type=int, default=1000, help="of each surface")
+    parser.add_argument("--cases", type=whole("--cases", 1), default=1000, help="of each surface")
     parser.add_argument("--only", default="", help="surfaces whose name holds this")
     parser.add_argument("--same", action="store_true", help="the same cases every time")
     args = parser.parse_args(arguments)
@@ -101,4 +103,4 @@ def _watched(run: Callable[[Path, Any], None]) -> Callable[[Path, Any], None]:
 
 
 if __name__ == "__main__":
-    main()
+    run_stage(main)

@@ -129,5 +129,36 @@ def test_a_terminal_shows_whole_words(
     assert said(tmp_path, capsys, "a b") == f"a\nb{TEXT[3:]}\n"
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [
+        ("--tokens", "-5", "1 or more"),
+        ("--samples", "0", "1 or more"),
+        ("--samples", "two", "1 or more"),
+        ("--temperature", "-1", "0 or more"),
+        ("--temperature", "nan", "0 or more"),
+        ("--top-k", "-1", "0 or more"),
+        ("--top-p", "3", "a number above 0, at most 1"),
+        ("--seed", str(2**63), "0 or more"),
+    ],
+)
+def test_a_number_that_does_not_fit_is_one_line(option: str, value: str, wanted: str) -> None:
+    with pytest.raises(UserError) as error:
+        sample.main(["--model", "models/nowhere", option, value])
+    assert str(error.value) == f"{option} is {value}, give {wanted}"
+
+
+def test_a_terminal_says_how_to_get_another_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path / "model", reciter(TOKENIZER, TEXT), {}, TOKENIZER)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    model = ("--model", str(tmp_path / "model"), "--device", "cpu", "--seed", "4")
+    sample.main([*model, "--temperature", "0"])  # always the same
+    assert capsys.readouterr().err == ""
+    sample.main([*model, "--temperature", "0.001"])
+    assert capsys.readouterr().err == "note: another text: add ARGS='--seed 5'\n"
+
+
 def test_what_would_steer_a_terminal_is_written_out() -> None:
     assert sample.visible("a\x1b[31m\x07\r\n\tb\x9bé") == "a\\x1b[31m\\x07\\r\n\tb\\x9bé"
