@@ -16,6 +16,7 @@ from benchmarks import decoding, time_to_loss, tokenising, training
 from benchmarks.results import Findings
 from benchmarks.setting import Setting, usual_heads
 from gpt.config import GPTConfig
+from gpt.decode import Decoder
 from gpt.plan.params import Params
 from gpt.plan.presets import merged_params
 from gpt.tokenizer.pieces import PATTERN
@@ -24,6 +25,8 @@ from tests.support.imports import ROOT
 from tests.support.nanogpt import write_checkout
 from tests.support.random_models import random_model
 from tests.support.training import TEXT
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # the compiler's
 
 TINY = GPTConfig(vocab_size=61, block_size=12, n_layer=1, n_head=2, n_embd=16)
 UNIFORM = math.log(len(set(TEXT)))  # the loss of equal probabilities
@@ -110,7 +113,9 @@ def test_decoding_gives_the_same_tokens_as_transformers() -> None:
 
 
 @pytest.mark.parametrize("width", [7, 24, 100])
-def test_every_width_decodes(width: int) -> None:
+def test_every_width_decodes(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layer by layer, as without a compiler, which another test waits for."""
+    monkeypatch.setattr(Decoder, "prepare", lambda self: setattr(self, "compiled", False))
     config = GPTConfig(5, decoding.PROMPT + 1, 1, usual_heads(width), width)
     findings = decoding.measured(replace(SETTING, config=config))
     assert findings.figures["decode_same_tokens_fp32"] is True

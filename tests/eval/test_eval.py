@@ -98,7 +98,7 @@ def test_the_same_numbers_everywhere(project: Path, capsys: pytest.CaptureFixtur
     baselines = dict(line.split("\t") for line in lines("baselines.tsv"))
     assert list(baselines) == ["uniform", "unigram", "bigram", "model", "floor"]
     assert baselines["model"] == f"{metrics['val_loss']:.6f}"
-    sentence = f"loss {metrics['val_loss']:.4f} ± {metrics['val_loss_se']:.4f} nats per token"
+    sentence = f"loss {metrics['val_loss']:.4f} ± {metrics['val_loss_se']:.4f} on all tokens"
     assert sentence in capsys.readouterr().out
     printed = baselines_table(metrics).partition("± is the standard error")[0].splitlines()
     assert [line.split()[0] for line in printed] == ["nats", *baselines]

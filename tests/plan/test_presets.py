@@ -1,6 +1,7 @@
 """Every preset is valid, and switching between presets leaves nothing of the last one behind."""
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def test_what_a_user_wrote_in_another_way_stays(params: Path, tmp_path: Path) ->
 
 
 def test_a_key_that_is_missing_is_named(params: Path) -> None:
-    params.write_text(PARAMS.read_text().replace("  steps: 1300\n", ""))
+    params.write_text(re.sub(r"\n  steps: \d+\n", "\n", PARAMS.read_text()))
     with pytest.raises(UserError, match=r"train\.steps is missing, add it"):
         apply(params, "tiny")
 

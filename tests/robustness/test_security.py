@@ -52,6 +52,8 @@ FORBIDDEN_CALLS = {
 FORBIDDEN_METHODS = {"extractall", "read_pickle"}
 # They start git or a stage, by fixed command lines.
 ASKERS = {
+    "benchmarks/results.py",
+    "benchmarks/time_to_loss.py",
     "gpt/runtime.py",
     "tools/pictures.py",
     "tools/restore.py",
