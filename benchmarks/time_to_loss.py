@@ -37,7 +37,7 @@ from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 from stages.tokenize import tokenize
 
-PRESET = "shakespeare-char"
+PRESET = "shakespeare-fast"
 TURNS = 2  # of each, at most
 LOOK = 20  # steps between two looks at the loss
 NEAR = 0.2  # of the training loss to the goal: before, there is no need to look

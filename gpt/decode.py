@@ -4,6 +4,7 @@ Shapes: B batch, T time, H heads, D head size, S positions so far, C channels in
 V vocabulary, R rows = texts side by side.
 """
 
+import mmap
 import time
 from collections.abc import Callable
 
@@ -36,7 +37,8 @@ class StreamedLinear(nn.Module):
             largest = weight.abs().amax(dim=1, keepdim=True)  # (N, 1)
             scale = (largest / 127).clamp(min=torch.finfo(torch.float32).tiny)
             weight = (weight / scale).round()
-        self.weight = nn.Parameter(weight.to(getattr(torch, storage)), requires_grad=False)
+        weight = in_huge_pages(weight.to(getattr(torch, storage)))
+        self.weight = nn.Parameter(weight, requires_grad=False)
         self.register_buffer("scale", None if scale is None else scale.squeeze(1))
         self.bias = linear.bias
 
@@ -61,6 +63,21 @@ class StreamedLinear(nn.Module):
         return F.linear(x.to(dtype), self.weight.to(dtype)).float()
 
 
+def in_huge_pages(tensor: Tensor) -> Tensor:
+    """A copy of a tensor in huge pages of memory, where the system has them, else the tensor.
+
+    A processor that streams through small pages spends much of its time on their addresses.
+    """
+    if tensor.device.type != "cpu" or not hasattr(mmap, "MADV_HUGEPAGE") or not tensor.nbytes:
+        return tensor
+    memory = mmap.mmap(-1, tensor.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # a kernel without them
+        return tensor
+    return torch.frombuffer(memory, dtype=tensor.dtype).view(tensor.shape).copy_(tensor)
+
+
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
     """`fused_attention`; for one query (B, H, 1, D) written out, to become part of the step."""
     if q.size(-2) > 1:
@@ -70,7 +87,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> 
 
 
 class Decoder(GPT):
-    """A GPT for writing alone, which shares the float32 tensors of `model`.
+    """A GPT for writing alone, which shares the embeddings and LayerNorms of `model`.
 
     A prompt goes through the layers as ever, each further token through a compiled step: the same
     one for every length of the past and, but for one text, every number of texts. Not for CUDA

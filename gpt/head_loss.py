@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from gpt.config import Precision
 
 CHUNK = 2048  # tokens of one matrix product
-BLOCK = 64  # tokens of one softmax, which then stay in a processor's cache
+LOGITS = 2**21  # of one softmax on a CPU, which then stay in its caches
 MULTIPLE = 64  # of the head's width: matrix products of odd widths are up to half as fast
 
 
@@ -58,10 +58,15 @@ def padding(vocabulary: int) -> int:
     return -vocabulary % MULTIPLE
 
 
+def block_rows(vocabulary: int) -> int:
+    """The tokens of one softmax on a CPU."""
+    return max(1, LOGITS // vocabulary)
+
+
 def _differentiate(logits: Tensor, vocabulary: int, targets: Tensor, count: int) -> list[Tensor]:
     """The losses of `targets` (N,); turns `logits` (N, at least V) into the gradient of their sum
     divided by `count`."""
-    rows = BLOCK if logits.device.type == "cpu" else CHUNK
+    rows = block_rows(vocabulary) if logits.device.type == "cpu" else CHUNK
     losses = []
     for block, wanted in zip(torch.split(logits, rows), torch.split(targets, rows), strict=True):
         z = block[:, :vocabulary].to(torch.promote_types(block.dtype, torch.float32))

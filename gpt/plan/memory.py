@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from gpt.config import GPTConfig, count_parameters
-from gpt.head_loss import BLOCK, CHUNK, padding
+from gpt.head_loss import CHUNK, block_rows, padding
 from gpt.model import GPT
 from gpt.runtime import precision
 from gpt.train.optimizers import make_optimizers
@@ -73,16 +73,17 @@ def saved_bytes(config: GPTConfig, train: TrainParams) -> int:
 
 def head_bytes(config: GPTConfig, train: TrainParams) -> int:
     """Bytes of the loss's other tensors where they are most: the head's weights and its input, the
-    logits of a chunk, and either two blocks of them in float32 or the gradient of the weights."""
+    logits of a chunk, and either two blocks of them widened to float32 or the gradient of the
+    weights."""
     size = 2 if train.dtype == "bfloat16" else 4
     n, width = train.batch_size * config.block_size, _head_width(config)
     gradient = size * width * config.n_embd
     if size == 2 and n > CHUNK:
         gradient += 4 * width * config.n_embd  # in float32, to be added to that of other chunks
-    blocks = 2 * 4 * min(n, BLOCK) * width
+    rows = min(n, 2 * block_rows(config.vocab_size)) if size == 2 else 0
     inputs = 4 * n * config.n_embd
     weights, logits = size * width * config.n_embd, size * min(n, CHUNK) * width
-    return inputs + weights + logits + max(blocks, gradient)
+    return inputs + weights + logits + max(4 * rows * width, gradient)
 
 
 def _head_width(config: GPTConfig) -> int:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+NARROW = 512  # channels below which a CPU multiplies float32 as fast as bfloat16
+
 
 class Muon(torch.optim.Muon):
     """The optimizer of PyTorch, with the same settings and state and the same steps."""
@@ -52,13 +54,15 @@ def shape_factor(shape: Sequence[int]) -> float:
 
 
 def orthogonal(matrices: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
-    """Matrices (N, rows, columns) with their singular values brought near one, in bfloat16.
+    """Matrices (N, rows, columns) with their singular values brought near one.
 
-    By Newton-Schulz iterations of a quintic polynomial with the given coefficients.
+    By Newton-Schulz iterations of a quintic polynomial with the given coefficients, in bfloat16,
+    or in float32 where that is no slower.
     """
     a, b, c = coefficients
     tall = matrices.size(1) > matrices.size(2)
-    x = (matrices.mT if tall else matrices).bfloat16()
+    narrow = matrices.device.type == "cpu" and min(matrices.shape[1:]) < NARROW
+    x = (matrices.mT if tall else matrices).to(torch.float32 if narrow else torch.bfloat16)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
         gram = x @ x.mT

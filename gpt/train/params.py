@@ -15,7 +15,7 @@ from gpt.common.params import (
     Section,
     Seed,
 )
-from gpt.config import LIMITS, Attention, BigramInit, Device, GPTConfig, ModelKind, Precision
+from gpt.config import LIMITS, Activation, Attention, BigramInit, Device, GPTConfig, ModelKind, Precision
 from gpt.train.schedule import Schedule, ScheduleKind
 
 Optimizer = Literal["adamw", "muon"]
@@ -32,6 +32,7 @@ class ModelParams(Section):
     n_embd: Annotated[int, Field(ge=1, le=LIMITS["n_embd"])]
     block_size: Annotated[int, Field(ge=1, le=LIMITS["block_size"])]
     bias: bool
+    activation: Activation
     dropout: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")

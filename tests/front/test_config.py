@@ -59,6 +59,7 @@ def test_impossible_shapes_are_refused(changes: dict[str, Any], said: str) -> No
 def test_params_and_config_have_the_same_limits(name: str) -> None:
     small: dict[str, Any] = {"n_layer": 1, "n_head": 1, "n_embd": 2**20, "block_size": 1}
     rest: dict[str, Any] = {"kind": "gpt", "bigram_init": "zeros", "bias": True, "dropout": 0.0}
+    rest["activation"] = "gelu_new"
     largest = small | {name: LIMITS[name]}
     assert new_config(ModelParams(**largest, **rest), 1) == GPTConfig(vocab_size=1, **largest)
     above = small | {name: LIMITS[name] + 1}

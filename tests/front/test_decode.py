@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gpt.config import GPTConfig, Storage
-from gpt.decode import Decoder, StreamedLinear
+from gpt.decode import Decoder, StreamedLinear, in_huge_pages
 from gpt.generate import Continuation, Sampler, generate
 from gpt.model import GPT
 from tests.support.random_models import random_model
@@ -92,11 +92,22 @@ def test_a_layer_is_rounded_no_further_than_its_storage(storage: Storage) -> Non
     torch.testing.assert_close(layer(x), linear(x), rtol=0.02, atol=0.02)
 
 
-def test_a_decoder_shares_the_models_weights() -> None:
+def test_a_decoder_shares_the_models_small_tensors_and_copies_what_it_streams() -> None:
     model = random_model(CONFIG)
     decoder = Decoder(model)
+    streamed = {f"{name}.weight" for name, m in decoder.named_modules() if isinstance(m, StreamedLinear)}
     for name, parameter in decoder.named_parameters():
-        assert parameter.data_ptr() == model.get_parameter(name).data_ptr()
+        theirs = model.get_parameter(name)
+        assert torch.equal(parameter, theirs)
+        assert (parameter.data_ptr() != theirs.data_ptr()) == (name in streamed)
+
+
+def test_without_huge_pages_the_weights_stay_where_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("mmap.MADV_HUGEPAGE")
+    tensor = torch.ones(3)
+    assert in_huge_pages(tensor) is tensor
 
 
 def test_without_a_compiler_the_same_text_comes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def test_loss_and_gradients_are_those_of_all_logits(
     vocabulary: int, chunk: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "LOGITS", block * vocabulary)
     x, weight, targets = inputs(20, vocabulary)
     ours = head_loss(x, weight, targets, "float32")
     theirs = F.cross_entropy(x @ weight.T, targets)

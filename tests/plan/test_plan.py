@@ -40,12 +40,12 @@ plan of tiny
     Hoffmann et al. 2022                1.55e+05; this run has 0.066 times that
     Besiroglu et al. 2024               1.39e+06; this run has 0.0073 times that
     20 per parameter                    7.43e+05; this run has 0.014 times that
-  memory of a training step             1.7 MiB at the peak, in tensors
+  memory of a training step             2.3 MiB at the peak, in tensors
     weights                             145.1 KiB
     gradients                           145.1 KiB
     optimizer (muon)                    194.2 KiB
-    activations                         868.5 KiB, 4 x 64 tokens in bfloat16
-    the loss                            372.0 KiB, with the logits of one chunk
+    activations                         1.4 MiB, 4 x 64 tokens in float32
+    the loss                            432.0 KiB, with the logits of one chunk
   KV cache of one text                  32.0 KiB
   h100's memory                         74.51 GiB
   time at its peak                      0.0 seconds, which no run reaches

@@ -129,7 +129,7 @@ def test_nanogpts_hyperparameters(params: Path) -> None:
     }
     assert {key: getattr(got.train, key) for key in train} == train
     shape = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 64}
-    kind = {"kind": "gpt", "bigram_init": "zeros"}
+    kind = {"kind": "gpt", "bigram_init": "zeros", "activation": "gelu"}
     assert got.model.model_dump() == kind | shape | {"bias": False, "dropout": 0.0}
 
 

@@ -152,7 +152,7 @@ def test_a_padded_model_is_trained_and_stays_padded(
 
 def model_params(**changes: Any) -> ModelParams:
     shape = {"n_layer": 2, "n_head": 2, "n_embd": 16, "block_size": 16, "bias": True}
-    kind = {"kind": "gpt", "bigram_init": "zeros"}
+    kind = {"kind": "gpt", "bigram_init": "zeros", "activation": "gelu_new"}
     return ModelParams(**(kind | {"dropout": 0.0} | shape | changes))
 
 
