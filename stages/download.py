@@ -10,8 +10,6 @@ from gpt.common.params import load_section
 from gpt.common.screen import note, stage
 from gpt.common.text import plural
 from gpt.data.download_params import DownloadParams
-from gpt.data.raw import write_raw
-from gpt.data.sources import open_corpus
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metrics", type=Path, required=True, help="JSON file for the sizes")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     paths = parser.parse_args(arguments)
+    from gpt.data.raw import write_raw  # here, since a library of HTTP takes a while to import
+    from gpt.data.sources import open_corpus
+
     with stage("download") as line:
         params = load_section(paths.params, "download", DownloadParams)
         corpus = open_corpus(params, paths.cache)

@@ -8,23 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from dvc.lock import LockError, make_lock
-from dvc.repo.experiments.refs import EXEC_BASELINE, EXEC_BRANCH, EXEC_HEAD, EXEC_MERGE
-from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
-from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from voluptuous import Invalid
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.files import remove
 from gpt.common.mappings import changed, flat
 from gpt.common.params import parse_yaml
-from gpt.report.project import WORKSPACE, files_at, open_project
 
 TEMPORARY = Path(".dvc/tmp")
 LOCK = Path("dvc.lock")
-EXPERIMENT = Path(".git", EXEC_BASELINE)  # there while `dvc exp run` works, and after its death
 EXPERIMENT_PROCESS = TEMPORARY / "exps" / "run" / "workspace" / "workspace.json"
 PARAMS = "params.yaml"
 
@@ -34,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     argparse.ArgumentParser(prog="python -m tools.mend", description=__doc__).parse_args(arguments)
     if not TEMPORARY.is_dir():
         return
+    from dvc.lock import LockError, make_lock  # here, since DVC takes a second to import
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+
     try:
         with make_lock(str(TEMPORARY / RWLOCK_LOCK), tmp_dir=str(TEMPORARY)):
             for path, reason in (*stale_rwlock(TEMPORARY / RWLOCK_FILE), *torn_lock(LOCK)):
@@ -47,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def is_dead_experiment() -> bool:
     """Whether an experiment began in this workspace, did not end, and its process lives no more."""
-    if not (EXPERIMENT.exists() and EXPERIMENT_PROCESS.exists()):
+    from dvc.repo.experiments.refs import EXEC_BASELINE
+
+    # It is there while `dvc exp run` works, and after its death.
+    if not (Path(".git", EXEC_BASELINE).exists() and EXPERIMENT_PROCESS.exists()):
         return False
     try:
         owners = process_ids(json.loads(EXPERIMENT_PROCESS.read_text(encoding="utf-8")))
@@ -61,6 +60,10 @@ def killed_experiment() -> Iterator[str]:
 
     It writes its values there, and takes them back when it ends by itself.
     """
+    from dvc.repo.experiments.refs import EXEC_BASELINE, EXEC_BRANCH, EXEC_HEAD, EXEC_MERGE
+
+    from gpt.report.project import WORKSPACE, files_at, open_project
+
     with closing(open_project(Path())) as repo:
         sides = []
         for revision in (EXEC_BASELINE, WORKSPACE):
@@ -113,6 +116,9 @@ def torn_lock(path: Path) -> Iterator[tuple[Path, str]]:
     """dvc.lock, if DVC could not read it. It writes it anew, and knows the runs from its cache."""
     if not path.exists():
         return
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+    from voluptuous import Invalid
+
     try:
         COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
     except (YAMLError, Invalid, UnicodeDecodeError):

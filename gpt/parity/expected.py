@@ -1,5 +1,6 @@
 """Expected results: what transformers computes on a set of inputs."""
 
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -8,7 +9,14 @@ from torch import Tensor
 
 from gpt.generate import Sampler
 from gpt.parity.check import FP64, FloatFormat
-from gpt.parity.figures import gradient_difference, has_ties, highest, relative
+from gpt.parity.figures import (
+    global_norm,
+    gradient_difference,
+    has_ties,
+    highest,
+    relative,
+    step_difference,
+)
 from gpt.parity.forward_pass import ForwardPass, TrainingPass
 from gpt.parity.inputs import Inputs
 from gpt.parity.oracles import KERNELS, Kernel, TransformersOracle
@@ -117,6 +125,30 @@ class Expected:
     def other_gradients(self) -> dict[str, Tensor]:
         """The same by the other of transformers' kernels."""
         return self._gradients("eager")
+
+    @cached_property
+    def gradient_spread(self) -> float:
+        """How far the gradients of transformers' kernels are from each other."""
+        return gradient_difference(self.other_gradients, self.gradients)
+
+    @cached_property
+    def step_spread(self) -> float:
+        """The same of the weights after a step along them."""
+        return self.off_after_step(self.oracle.parameter, self.other_gradients)
+
+    def off_after_step(
+        self, weight: Callable[[str], Tensor], gradients: Mapping[str, Tensor]
+    ) -> float:
+        """The largest difference of a weight after a step along its gradient, from theirs."""
+        theirs = self.gradients
+        scale = 1 / max(1.0, global_norm(theirs.values()))  # as training clips
+        return highest(
+            step_difference(
+                (weight(name), self.oracle.parameter(name)),
+                (gradient * scale, theirs[name] * scale),
+            )
+            for name, gradient in gradients.items()
+        )
 
     def _gradients(self, kernel: Kernel) -> dict[str, Tensor]:
         ids = self.inputs.training

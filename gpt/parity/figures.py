@@ -16,12 +16,18 @@ TINY = 1e-30  # instead of a division by zero
 NO_GRADIENT = 1e-3  # of the largest gradient: below, a tensor's is what cancellation left over
 ADAMW_LR = 1e-3
 ROUNDINGS = 8 * torch.finfo(torch.float64).eps / STEP_RELATIVE
-PIECE = 1 << 20  # numbers compared at once
+PIECE = 1 << 17  # numbers compared at once, which stay in a processor's cache
+STEP = 1 << 20  # numbers that one AdamW updates
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
     """The largest difference of two tensors of one shape, over the largest value of `theirs`."""
-    return largest_difference(ours, theirs) / max(float(theirs.abs().max()), TINY)
+    return largest_difference(ours, theirs) / max(largest(theirs), TINY)
+
+
+def largest(tensor: Tensor) -> float:
+    """The largest absolute value, without a second tensor of that size in memory."""
+    return highest(float(piece.detach().abs().max()) for piece in pieces(tensor))
 
 
 def largest_difference(ours: Tensor, theirs: Tensor) -> float:
@@ -51,7 +57,7 @@ def disagreement(ours: Tensor, theirs: Tensor, rounding: float) -> float:
     """
     chosen = theirs.gather(-1, ours.argmax(-1, keepdim=True)).squeeze(-1)
     behind = theirs.amax(-1) - chosen
-    return float((behind > rounding * float(theirs.abs().max())).double().mean())
+    return float((behind > rounding * largest(theirs)).double().mean())
 
 
 def has_ties(logits: Tensor, rounding: float) -> bool:
@@ -59,7 +65,7 @@ def has_ties(logits: Tensor, rounding: float) -> bool:
     if logits.size(-1) < 2:
         return False
     best = logits.topk(2).values
-    return bool((best[..., 0] - best[..., 1] <= rounding * float(logits.abs().max())).any())
+    return bool((best[..., 0] - best[..., 1] <= rounding * largest(logits)).any())
 
 
 def divergence(reference: Tensor, other: Tensor) -> float:
@@ -90,10 +96,10 @@ def gradient_difference(
     """
     if not ours.keys() <= theirs.keys():
         return math.inf
-    largest = max(float(gradient.abs().max()) for gradient in theirs.values())
-    floor = max(least * largest, TINY)
+    sizes = {name: largest(gradient) for name, gradient in theirs.items()}
+    floor = max(least * max(sizes.values()), TINY)
     return highest(
-        largest_difference(gradient, theirs[name]) / max(float(theirs[name].abs().max()), floor)
+        largest_difference(gradient, theirs[name]) / max(sizes[name], floor)
         for name, gradient in ours.items()
     )
 
@@ -106,7 +112,7 @@ def step_difference(weights: tuple[Tensor, Tensor], gradients: tuple[Tensor, Ten
     """
     if weights[0].shape != weights[1].shape:
         return math.inf
-    parts = zip(*map(pieces, (*weights, *gradients)), strict=True)
+    parts = zip(*(pieces(tensor, STEP) for tensor in (*weights, *gradients)), strict=True)
     steps = (
         ((adamw_step(w1, g1) - adamw_step(w2, g2)).abs() / step_unit(w2)).max()
         for w1, w2, g1, g2 in parts
@@ -128,7 +134,7 @@ def adamw_step(weight: Tensor, gradient: Tensor) -> Tensor:
     """The weight after the first step of AdamW, as a new tensor."""
     parameter = weight.detach().clone().requires_grad_()
     parameter.grad = gradient.detach().clone()
-    torch.optim.AdamW([parameter], ADAMW_LR, betas=(0.9, 0.95), weight_decay=0.1).step()
+    torch.optim.AdamW([parameter], ADAMW_LR, betas=(0.9, 0.95), weight_decay=0.1, fused=True).step()
     return parameter.detach()
 
 
@@ -137,7 +143,7 @@ def same_bits(ours: Tensor, theirs: Tensor) -> bool:
     return torch.equal(ours.contiguous().view(torch.int32), theirs.contiguous().view(torch.int32))
 
 
-def pieces(tensor: Tensor) -> Iterator[Tensor]:
-    """A tensor in parts of a few megabytes, cut along its rows; equal shapes are cut equally."""
+def pieces(tensor: Tensor, size: int = PIECE) -> Iterator[Tensor]:
+    """A tensor in parts of about `size` numbers, cut along its rows, equal shapes cut equally."""
     rows = tensor.reshape(-1, tensor.size(-1))
-    yield from torch.split(rows, max(1, PIECE // max(1, rows.size(1))))
+    yield from torch.split(rows, max(1, size // max(1, rows.size(1))))

@@ -4,7 +4,7 @@ The same functions, with the same limits, check the model as it is and its mutan
 (`gpt.parity.mutation_testing`). Shapes: B batch, T time, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -44,14 +44,13 @@ from gpt.parity.expected import Expected
 from gpt.parity.figures import (
     TINY,
     disagreement,
-    global_norm,
     gradient_difference,
     highest,
+    largest,
     largest_difference,
     mean_loss,
     relative,
     same_bits,
-    step_difference,
 )
 from gpt.parity.forward_pass import ForwardPass, forward, gradients_of
 from gpt.parity.inputs import Inputs
@@ -148,7 +147,7 @@ def forward_checks(
     stream = highest(map(relative, ours.stream, theirs.stream))
     yield within(Check(link, "stream", stream, limit), rounding)
     off = largest_difference(ours.logits, theirs.logits)
-    figure = off / max(float(theirs.logits.abs().max()), TINY)
+    figure = off / max(largest(theirs.logits), TINY)
     yield within(Check(link, "logits", figure, limit, absolute=off), rounding)
     differ = disagreement(ours.logits, theirs.logits, limit)
     if differ > precision.disagreement:
@@ -185,28 +184,13 @@ def learning(subject: Subject, expected: Expected) -> Iterator[Finding]:
     figure = gradient_difference(grads, theirs)
     yield within(
         Check(link, "gradients, fp64, relative", figure, GRADIENT_RELATIVE),
-        lambda: gradient_difference(expected.other_gradients, theirs),
+        lambda: expected.gradient_spread,
     )
     weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    figure = largest_step(expected, weights.__getitem__, grads)
+    figure = expected.off_after_step(weights.__getitem__, grads)
     yield within(
         Check(link, "weights after a step of AdamW, fp64, over lr", figure, STEP_RELATIVE),
-        lambda: largest_step(expected, expected.oracle.parameter, expected.other_gradients),
-    )
-
-
-def largest_step(
-    expected: Expected, weight: Callable[[str], Tensor], gradients: Mapping[str, Tensor]
-) -> float:
-    """The largest difference of a weight after a step along its gradient, from theirs."""
-    theirs = expected.gradients
-    scale = 1 / max(1.0, global_norm(theirs.values()))  # as training clips
-    return highest(
-        step_difference(
-            (weight(name), expected.oracle.parameter(name)),
-            (gradient * scale, theirs[name] * scale),
-        )
-        for name, gradient in gradients.items()
+        lambda: expected.step_spread,
     )
 
 

@@ -40,22 +40,27 @@ class TransformersOracle:
 
     def model(self, dtype: torch.dtype, kernel: Kernel = "sdpa") -> Any:
         """GPT2LMHeadModel in evaluation mode."""
-        if self._model is None or self._model.dtype != dtype:
-            self.release()
-            with quiet_transformers():
-                from transformers import GPT2LMHeadModel
-
-                self._model = GPT2LMHeadModel.from_pretrained(
-                    self.folder,
-                    config=self._their_config,
-                    dtype=torch.float32,
-                    attn_implementation=kernel,
-                    generation_config=plain_generation(),
-                )
-            # Converted here: a checkpoint in half precision must not decide the model's precision.
-            self._model = self._model.to(dtype).eval()
+        if self._model is not None and self._model.dtype == torch.bfloat16 != dtype:
+            self.release()  # its weights are rounded
+        if self._model is None:
+            self._model = self._loaded(kernel)
+        # Converted here: a checkpoint in half precision must not decide the model's precision.
+        self._model = self._model.to(dtype)
         self._model.set_attn_implementation(kernel)
         return self._model
+
+    def _loaded(self, kernel: Kernel) -> Any:
+        with quiet_transformers():
+            from transformers import GPT2LMHeadModel
+
+            model: Any = GPT2LMHeadModel.from_pretrained(
+                self.folder,
+                config=self._their_config,
+                dtype=torch.float32,
+                attn_implementation=kernel,
+                generation_config=plain_generation(),
+            )
+        return model.eval()
 
     @cached_property
     def _their_config(self) -> Any:
@@ -174,17 +179,20 @@ class TransformersOracle:
 
 
 class NumpyOracle:
-    """The float64 reference on the tensors of a checkpoint, which it reads as it goes."""
+    """The float64 reference on the tensors of a checkpoint, each of which it reads once."""
 
     def __init__(self, config: GPTConfig, folder: Path) -> None:
         self.config = config
         self._checkpoint = open_checkpoint(folder)
         self._names = full_names(self._checkpoint.stored)
+        self._read: dict[str, np.ndarray[Any, Any]] = {}
 
     def read(self, name: str) -> "np.ndarray[Any, Any]":
-        """A tensor of the checkpoint by its full name."""
-        tensor = self._checkpoint.read(self._names[name])
-        return tensor.detach().float().numpy()
+        """A tensor of the checkpoint by its full name, in float64."""
+        if name not in self._read:
+            tensor = self._checkpoint.read(self._names[name])
+            self._read[name] = tensor.detach().double().numpy()
+        return self._read[name]
 
     def forward(self, ids: Tensor) -> ForwardPass:
         """The forward pass on `ids` (B, T), one row after another."""
@@ -246,4 +254,5 @@ def their_tokenizer(folder: Path) -> Any:
 
 
 def _turned(tensor: Tensor, transpose: bool) -> Tensor:
-    return tensor.t() if transpose else tensor
+    # In rows: comparing a matrix with a transposed view takes ten times as long.
+    return tensor.t().contiguous() if transpose else tensor

@@ -21,6 +21,7 @@ from gpt.parity.check import (
 )
 from gpt.parity.expected import Expected
 from gpt.parity.exported import export_files, file_checks
+from gpt.parity.forward_pass import ForwardPass
 from gpt.parity.inputs import LONGEST_TEXT, Inputs, InputSizes
 from gpt.parity.links import (
     behaviour,
@@ -136,16 +137,14 @@ def all_checks(found: Verification, folder: Path) -> Iterator[Finding]:
 def all_numbers(found: Verification, expected: Expected, folder: Path) -> Iterator[Finding]:
     """The checks of the links after the structure."""
     subject, oracle, inputs = found.subject, found.oracle, found.inputs
-    numpy_oracle = NumpyOracle(oracle.config, oracle.folder)
-    passes = [numpy_oracle.forward(ids) for ids in inputs.fp64_texts]
-    found.distance = distance = ReferenceDistance(passes)
+    found.distance = distance = ReferenceDistance(numpy_passes(oracle, inputs))
     for precision in (FP32, FP64):
         yield from computation(subject, expected, precision, distance.observe)
     if subject.config.block_size > LONGEST_TEXT:
         name = f"texts of more than {LONGEST_TEXT} tokens"
         yield Skipped(COMPUTATION, name, "attention over them takes too much memory")
     yield from distance.checks()
-    passes.clear()  # memory
+    distance.passes.clear()  # memory
     yield from bfloat16(subject, oracle, inputs.bf16_text)
     yield from learning(subject, expected)
     yield from behaviour(subject, expected)
@@ -158,6 +157,12 @@ def all_numbers(found: Verification, expected: Expected, folder: Path) -> Iterat
     if first_failure(beside) is None:
         yield from text_pipeline(subject, folder, oracle, inputs.new_tokens)
     oracle.release()
+
+
+def numpy_passes(oracle: TransformersOracle, inputs: Inputs) -> list[ForwardPass]:
+    """The reference's forward passes on the texts for float64."""
+    reference = NumpyOracle(oracle.config, oracle.folder)
+    return [reference.forward(ids) for ids in inputs.fp64_texts]
 
 
 def files(folder: Path, reference: Path, stored: torch.dtype = torch.float32) -> Iterator[Finding]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import requests
 import tiktoken
 
 from gpt.common.errors import SCRUB, UserError
@@ -64,7 +63,7 @@ class Tokenizer:
         """GPT-2's 50,257 tokens, from tiktoken's cache or the network. Raises UserError."""
         try:
             encoding = tiktoken.get_encoding("gpt2")
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # as all of the network's are
             raise UserError(
                 f"cannot get GPT-2's vocabulary ({type(error).__name__}), set TIKTOKEN_CACHE_DIR "
                 "to a folder with tiktoken's two files for gpt2 or use tokenize.kind: bpe"

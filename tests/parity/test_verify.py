@@ -165,6 +165,16 @@ def test_the_figures_are_the_same_each_time(tmp_path: Path) -> None:
     assert found[0].outcomes == found[1].outcomes
 
 
+def test_the_oracle_has_the_checkpoints_numbers_in_every_precision(tmp_path: Path) -> None:
+    """One model is converted from each to the next, and bfloat16 keeps less than all."""
+    oracle, name = TransformersOracle(seeded(tmp_path)[1]), "transformer.wte.weight"
+    exact, single, half = torch.float64, torch.float32, torch.bfloat16
+    for dtype in (single, exact, single, half, exact, half, half, single):
+        found = oracle.model(dtype).state_dict()[name]
+        assert found.dtype == dtype
+        assert torch.equal(found, oracle.stored(name).to(dtype))
+
+
 def test_nan_never_passes() -> None:
     nan = math.nan
     assert math.isnan(highest([1.0, nan, 2.0]))

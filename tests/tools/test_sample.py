@@ -1,5 +1,6 @@
 """Text from a trained model, on the terminal."""
 
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from tools import sample
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # the compiler's
 TEXT = "abcdefghijkl"
 TOKENIZER = Tokenizer.from_characters(f"{TEXT} <|endoftext|>")
+# Each takes half a second to import, or seconds.
+HEAVY = ("transformers", "torch._dynamo", "torch._inductor", "sympy", "requests", "dvc")
 
 
 def said(folder: Path, capsys: pytest.CaptureFixture[str], prompt: str, *options: str) -> str:
@@ -44,6 +47,16 @@ def test_a_prompt_begins_a_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], prompt: str, text: str
 ) -> None:
     assert said(tmp_path, capsys, prompt) == f"{text}\n"
+
+
+def test_a_text_begins_without_what_it_does_not_need(tmp_path: Path) -> None:
+    save_model(tmp_path / "model", reciter(TOKENIZER, TEXT), {}, TOKENIZER)
+    code = "import sys; from tools.sample import main; main(); print(*sys.modules, file=sys.stderr)"
+    words = ("--model", str(tmp_path / "model"), "--device", "cpu", "--temperature", "0")
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{TEXT}\n"
+    assert set(done.stderr.split()).isdisjoint(HEAVY)
 
 
 def test_an_end_of_text_that_is_typed_is_text(

@@ -15,7 +15,7 @@ from gpt.common.errors import run_stage
 from tests.support.imports import ROOT
 from tests.support.project import ENV, commit, run
 from tests.support.toy import toy_project
-from tools import experiments, seeds
+from tools import experiments, seed_runs, seeds
 
 # Of a package that DVC uses.
 pytestmark = pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")
@@ -178,7 +178,7 @@ def test_what_a_killed_run_left_is_cleared_and_what_lives_stays(
     standalone = folder / ".dvc/tmp/exps/standalone"
     (left,) = (path for path in standalone.iterdir() if path.name != "run")
     living = shutil.copytree(left, standalone / "living", symlinks=True)
-    (living / seeds.OWNER).write_text(seeds.identity(psutil.Process()))
+    (living / seed_runs.OWNER).write_text(seed_runs.identity(psutil.Process()))
     text = said(folder, seeds.main, "3")
     assert f"{left.relative_to(folder)} removed: its run was killed\n" in text
     assert "   3           2.6192  seed-3" in text
