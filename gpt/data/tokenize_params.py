@@ -8,7 +8,7 @@ from gpt.common.params import Few, Section, Seed
 from gpt.data.fields import Split, ValFraction
 from gpt.tokenizer.kind import Kind
 
-Engine = Literal["local", "ray"]
+Engine = Literal["local", "ray", "slurm"]
 
 
 class TokenizeParams(Section):

@@ -1,4 +1,4 @@
-"""What finishes the units of a corpus: processes of this machine, or a Ray cluster.
+"""What finishes the units of a corpus: processes of this machine, Ray, or Slurm.
 
 A unit is safe whatever runs it: it is locked while it is made, appears whole, and is taken as it is
 only if its checksums hold. So an engine has to call `finish` for each shard, and nothing more.
@@ -6,7 +6,11 @@ only if its checksums hold. So an engine has to call `finish` for each shard, an
 
 import multiprocessing
 import os
+import shlex
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,10 +23,11 @@ from typing import Any
 
 from gpt.common.errors import UserError
 from gpt.common.files import remove, write_text
+from gpt.common.screen import note
 from gpt.data.shards.manifest import Manifest, Shard
 from gpt.data.shards.unit import Unit, Work, finish, finished
 
-TASKS_PER_WORKER = 8  # of an engine's: a task that runs on an idle worker is soon over
+SLURM_TASKS = 256  # in the array, where tokenize.workers does not say
 
 
 def run_local(work: Work, shards: list[Shard], workers: int) -> Iterator[Unit]:
@@ -71,7 +76,7 @@ class Task:
     manifest: Path
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Stops at the first failure of any task, which it leaves for `run_ray` to tell."""
+        """Stops at the first failure of any task, which it leaves for `run_engine` to tell."""
         for shard in Manifest.load(self.manifest).shards[rank::world_size]:
             if any(failures(self.work).glob("*.txt")):
                 return
@@ -90,40 +95,76 @@ def failures(work: Work) -> Path:
     return work.folder / "failed"
 
 
-def run_ray(work: Work, manifest: Path, shards: list[Shard], workers: int | None) -> Iterator[Unit]:
-    """The units of all shards by datatrove on the Ray cluster that RAY_ADDRESS names.
+def log(work: Work) -> Path:
+    """The folder of what an engine's tasks say."""
+    return work.folder / "log"
 
-    Without RAY_ADDRESS a cluster of this machine alone begins and ends with the run. Raises
-    UserError.
-    """
+
+def run_engine(
+    work: Work, manifest: Path, shards: list[Shard], workers: int | None
+) -> Iterator[Unit]:
+    """The units of all shards by datatrove, on Ray or Slurm. Raises UserError."""
     remove(failures(work))
+    engine = work.params.engine
     try:
-        import ray
-        from datatrove.executor.ray import RayPipelineExecutor
         from loguru import logger
+
+        run = _run_on_slurm if engine == "slurm" else _run_on_ray
+        logger.disable("datatrove")
+        run(Task(work, manifest.absolute()), len(shards), workers, log(work))
     except ImportError as error:
         todo = "run make setup-cluster or set tokenize.engine: local"
-        raise UserError(f"tokenize.engine 'ray' lacks a package, {error}, {todo}") from None
-    logger.disable("datatrove")
+        raise UserError(f"tokenize.engine {engine!r} lacks a package, {error}, {todo}") from None
+    yield from (_told(work, shard) for shard in shards)
+
+
+def _run_on_ray(task: Task, shards: int, workers: int | None, logs: Path) -> None:
+    """Run the task on the cluster that RAY_ADDRESS names, or one of this machine alone."""
+    import ray
+    from datatrove.executor.ray import RayPipelineExecutor
+
     try:
         ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = os.environ.get("RAY_ADDRESS", "this machine")
         raise UserError(f"no Ray cluster, {where}, {error}, check RAY_ADDRESS") from None
     try:
-        workers = workers or int(ray.cluster_resources()["CPU"])
-        tasks = min(len(shards), workers * TASKS_PER_WORKER)
+        tasks = min(shards, workers or int(ray.cluster_resources()["CPU"]))
         RayPipelineExecutor(
-            [Task(work, manifest.absolute())],
-            tasks=tasks,
-            workers=workers,
+            [task],
+            tasks=tasks,  # each begins a process, which takes seconds
             skip_completed=False,  # a mark that a task ended does not prove its bytes
-            logging_dir=str(work.folder / "log"),
+            logging_dir=str(logs),
             mem_per_cpu_gb=1,
         ).run()
     finally:
         ray.shutdown()
-    yield from (_told(work, shard) for shard in shards)
+
+
+def _run_on_slurm(task: Task, shards: int, workers: int | None, logs: Path) -> None:
+    """Run the task as a job array, and wait for its end; SBATCH_… set what Slurm's jobs take."""
+    from datatrove.executor.slurm import SlurmPipelineExecutor
+
+    partition = os.environ.get("SBATCH_PARTITION")
+    if not partition or shutil.which("sbatch") is None:
+        raise UserError("no Slurm here, sbatch or SBATCH_PARTITION is missing, set up both")
+    activate, project = Path(sys.prefix) / "bin" / "activate", Path(__file__).parents[3]
+    prepare = f"source {shlex.quote(str(activate))}; export PYTHONPATH={shlex.quote(str(project))}"
+    executor = SlurmPipelineExecutor(
+        [task],
+        tasks=min(shards, workers or SLURM_TASKS),
+        time=os.environ.get("SBATCH_TIMELIMIT", "1-0"),
+        partition=partition,
+        qos=os.environ.get("SBATCH_QOS", ""),
+        env_command=prepare,
+        sbatch_args={"wait": ""},  # sbatch ends when the jobs have ended
+        skip_completed=False,  # a mark that a task ended does not prove its bytes
+        logging_dir=str(logs),
+    )
+    try:
+        executor.run()
+    except subprocess.CalledProcessError as error:
+        note(f"sbatch ended with {error.returncode}, see {logs}")
 
 
 def _told(work: Work, shard: Shard) -> Unit:
@@ -133,5 +174,5 @@ def _told(work: Work, shard: Shard) -> Unit:
         return unit
     for reason in sorted(failures(work).glob("*.txt")):
         raise UserError(reason.read_text(encoding="utf-8"))
-    todo = f"see {work.folder / 'log'} and run it again"
+    todo = f"see {log(work)} and run it again"
     raise UserError(f"a shard was not finished, {shard.url}, {todo}")

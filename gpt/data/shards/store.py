@@ -76,17 +76,22 @@ def _remote(pattern: str) -> list[Shard]:
         found = store.glob(path, detail=True) if several else {path: store.info(path)}
     start = pattern[: pattern.index("://") + 3]
     return [
-        _pinned(name if "://" in name else start + name, info)
+        _pinned_there(name if "://" in name else start + name, info)
         for name, info in found.items()
         if info["type"] == "file"
     ]
 
 
-def _pinned(url: str, info: dict[str, Any]) -> Shard:
+def _pinned_there(url: str, info: dict[str, Any]) -> Shard:
+    """A file by what its store says; where that is no checksum and no version, it is read."""
     if info.get("size") is None:
         raise UserError(f"the server does not tell the size, {url}, download it by hand")
-    sha256 = (info.get("lfs") or {}).get("sha256")  # the Hub's
-    return Shard(url=url, bytes=int(info["size"]), sha256=sha256, version=_version(info))
+    sha256, size = (info.get("lfs") or {}).get("sha256"), int(info["size"])  # the Hub's
+    shard = Shard(url=url, bytes=size, sha256=sha256, version=_version(info))
+    if shard.sha256 is None and shard.version is None:
+        with local_copy(shard) as (_, digest):
+            return shard.model_copy(update={"sha256": digest})
+    return shard
 
 
 def _version(info: dict[str, Any]) -> str | None:

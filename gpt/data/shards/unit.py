@@ -69,9 +69,14 @@ class Unit:
 def finish(work: Work, shard: Shard) -> Unit:
     """The unit of a shard: the one that is there if it is whole, else a new one.
 
-    Raises UserError if the shard is not as pinned or cannot be read.
+    Raises UserError if the shard is not as pinned or cannot be read, and OSError, with a place in
+    it, where there is no room.
     """
-    return finished(work, shard) or _make(work, shard)
+    try:
+        return finished(work, shard) or _make(work, shard)
+    except OSError as error:
+        error.filename = error.filename or str(work.place(shard))
+        raise
 
 
 def finished(work: Work, shard: Shard) -> Unit | None:
