@@ -158,20 +158,21 @@ def test_killed_in_the_middle_it_redoes_only_what_was_not_finished(tmp_path: Pat
     assert kept <= {path.stat().st_ino for path in (tmp_path / "tokens" / "train").iterdir()}
 
 
-def test_a_full_disk_is_one_line(corpus: Path) -> None:
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("resource", reason="limits of file size are POSIX's")
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (900, -1)); "
-    code = "import runpy, sys; runpy.run_module('stages.tokenize', None, '__main__', True)"
+    put_shards(tmp_path / "in", 1)
+    pin(tmp_path / "raw", str(tmp_path / "in" / "*"))
     tokenize = tokenize_params(vocab_size=256).model_dump()
-    write_params(corpus, preset_params("tiny", tokenize=tokenize))
+    write_params(tmp_path, preset_params("tiny", tokenize=tokenize))
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1)); "
+    code = "import runpy, sys; runpy.run_module('stages.tokenize', None, '__main__', True)"
     command = [sys.executable, "-c", limit + code, *RUN[3:]]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=corpus, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 1
-    assert re.fullmatch(
-        r"error: File too large, \S+/work/\S+, check space and permissions\n", done.stderr
-    )
-    assert not (corpus / "tokens").exists()
+    pattern = r"error: File too large, \S+/work/\S+, check space and permissions\n"
+    assert re.fullmatch(pattern, done.stderr)
+    assert not (tmp_path / "tokens").exists()
 
 
 @pytest.mark.parametrize(
@@ -271,10 +272,10 @@ def test_tokens_and_text_do_not_mix(corpus: Path) -> None:
 def test_an_engine_gives_the_same_bytes(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
-    pytest.importorskip("datatrove", reason="needs make setup-cluster")
-    if engine == "ray":
-        pytest.importorskip("ray", reason="needs make setup-cluster")
-    elif shutil.which("sbatch") is None or "SBATCH_PARTITION" not in os.environ:
+    pytest.importorskip("ray" if engine == "ray" else "datatrove", reason="make setup-cluster")
+    if engine == "slurm" and (
+        shutil.which("sbatch") is None or "SBATCH_PARTITION" not in os.environ
+    ):
         pytest.skip("needs Slurm and SBATCH_PARTITION")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     run(corpus, "expected")

@@ -11,7 +11,7 @@ from gpt.common.screen import current
 from gpt.data.encode import TRAIN, VAL
 from gpt.data.metadata import METADATA, Metadata, SideMetadata
 from gpt.data.readers import Reading, read_file
-from gpt.data.shards.engines import failures, log, run_engine, run_local
+from gpt.data.shards.engines import failures, log, run_local, run_ray, run_slurm
 from gpt.data.shards.manifest import SHARDS, Manifest, kinds, open_manifest
 from gpt.data.shards.store import local_copy
 from gpt.data.shards.unit import SIDES, Unit, Work
@@ -98,11 +98,13 @@ def _training_texts(manifest: Manifest, params: TokenizeParams) -> Iterator[str]
 def finish_units(work: Work, manifest: Manifest, path: Path, workers: int) -> Sequence[Unit]:
     """The units of all shards, in the order of the manifest. Raises UserError."""
     shards, line = manifest.shards, current()
-    if work.params.engine == "local":
-        run = run_local(work, shards, work.params.workers or workers)
+    line.show(f"encoding shards, {work.params.engine}")
+    if work.params.engine == "ray":
+        run = run_ray(work, shards, work.params.workers)
+    elif work.params.engine == "slurm":
+        run = run_slurm(work, path, shards, work.params.workers)
     else:
-        line.show(f"encoding shards on {work.params.engine}")
-        run = run_engine(work, path, shards, work.params.workers)
+        run = run_local(work, shards, work.params.workers or workers)
     done: dict[Path, Unit] = {}
     for unit in run:
         done[unit.place] = unit

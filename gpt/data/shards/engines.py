@@ -6,7 +6,6 @@ only if its checksums hold. So an engine has to call `finish` for each shard, an
 
 import multiprocessing
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -17,8 +16,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from multiprocessing.connection import wait
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from gpt.common.errors import UserError
@@ -68,6 +69,45 @@ def _end_with(sentinel: int) -> None:
     os._exit(1)
 
 
+def run_ray(work: Work, shards: list[Shard], workers: int | None) -> Iterator[Unit]:
+    """The units of all shards, as they are finished, on the cluster that RAY_ADDRESS names.
+
+    Without RAY_ADDRESS a cluster of this machine alone begins and ends with the run. A unit whose
+    worker or machine is lost goes to another one. Raises UserError.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise _lacking(error, work) from None
+    try:
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = os.environ.get("RAY_ADDRESS", "this machine")
+        raise UserError(f"no Ray cluster, {where}, {error}, check RAY_ADDRESS") from None
+    try:
+        at_once = workers or 2 * int(ray.cluster_resources()["CPU"])
+        waiting, task = iter(shards), ray.remote(finish)
+        running: list[Any] = []
+        while True:
+            new = islice(waiting, at_once - len(running))
+            running += [task.remote(work, shard) for shard in new]
+            if not running:
+                return
+            (done,), running = ray.wait(running)
+            yield ray.get(done)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise UserError(f"Ray gave up, encoding shards, {error}, run it again") from None
+    finally:
+        ray.shutdown()
+
+
+def _lacking(error: ImportError, work: Work) -> UserError:
+    todo = "run make setup-cluster or set tokenize.engine: local"
+    return UserError(f"tokenize.engine {work.params.engine!r}, {error}, {todo}")
+
+
 @dataclass(frozen=True)
 class Task:
     """A step of a datatrove pipeline: finishes every `world_size`-th shard, from `rank` on."""
@@ -76,7 +116,7 @@ class Task:
     manifest: Path
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        """Stops at the first failure of any task, which it leaves for `run_engine` to tell."""
+        """Stops at the first failure of any task, which it leaves for `run_slurm` to tell."""
         for shard in Manifest.load(self.manifest).shards[rank::world_size]:
             if any(failures(self.work).glob("*.txt")):
                 return
@@ -85,90 +125,58 @@ class Task:
             except UserError as error:
                 write_text(failures(self.work) / f"{rank}.txt", str(error))
             except OSError as error:
-                where = error.filename or shard.url
-                reason = f"{error.strerror or error}, {where}, check space and permissions"
+                reason = f"{error.strerror or error}, {error.filename}, check space and permissions"
                 write_text(failures(self.work) / f"{rank}.txt", reason)
 
 
 def failures(work: Work) -> Path:
-    """The folder of the reasons why tasks of an engine failed."""
+    """The folder of the reasons why jobs failed."""
     return work.folder / "failed"
 
 
 def log(work: Work) -> Path:
-    """The folder of what an engine's tasks say."""
+    """The folder of what jobs say."""
     return work.folder / "log"
 
 
-def run_engine(
+def run_slurm(
     work: Work, manifest: Path, shards: list[Shard], workers: int | None
 ) -> Iterator[Unit]:
-    """The units of all shards by datatrove, on Ray or Slurm. Raises UserError."""
-    remove(failures(work))
-    engine = work.params.engine
+    """The units of all shards by a job array of Slurm, when all of it has ended.
+
+    sbatch takes what else it needs from its environment variables, SBATCH_…. Raises UserError.
+    """
     try:
+        from datatrove.executor.slurm import SlurmPipelineExecutor
         from loguru import logger
-
-        run = _run_on_slurm if engine == "slurm" else _run_on_ray
-        logger.disable("datatrove")
-        run(Task(work, manifest.absolute()), len(shards), workers, log(work))
     except ImportError as error:
-        todo = "run make setup-cluster or set tokenize.engine: local"
-        raise UserError(f"tokenize.engine {engine!r} lacks a package, {error}, {todo}") from None
-    yield from (_told(work, shard) for shard in shards)
-
-
-def _run_on_ray(task: Task, shards: int, workers: int | None, logs: Path) -> None:
-    """Run the task on the cluster that RAY_ADDRESS names, or one of this machine alone."""
-    import ray
-    from datatrove.executor.ray import RayPipelineExecutor
-
-    try:
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = os.environ.get("RAY_ADDRESS", "this machine")
-        raise UserError(f"no Ray cluster, {where}, {error}, check RAY_ADDRESS") from None
-    try:
-        tasks = min(shards, workers or int(ray.cluster_resources()["CPU"]))
-        RayPipelineExecutor(
-            [task],
-            tasks=tasks,  # each begins a process, which takes seconds
-            skip_completed=False,  # a mark that a task ended does not prove its bytes
-            logging_dir=str(logs),
-            mem_per_cpu_gb=1,
-        ).run()
-    finally:
-        ray.shutdown()
-
-
-def _run_on_slurm(task: Task, shards: int, workers: int | None, logs: Path) -> None:
-    """Run the task as a job array, and wait for its end; SBATCH_… set what Slurm's jobs take."""
-    from datatrove.executor.slurm import SlurmPipelineExecutor
-
+        raise _lacking(error, work) from None
     partition = os.environ.get("SBATCH_PARTITION")
     if not partition or shutil.which("sbatch") is None:
         raise UserError("no Slurm here, sbatch or SBATCH_PARTITION is missing, set up both")
+    logger.disable("datatrove")
+    remove(failures(work))
     activate, project = Path(sys.prefix) / "bin" / "activate", Path(__file__).parents[3]
-    prepare = f"source {shlex.quote(str(activate))}; export PYTHONPATH={shlex.quote(str(project))}"
     executor = SlurmPipelineExecutor(
-        [task],
-        tasks=min(shards, workers or SLURM_TASKS),
+        [Task(work, manifest.absolute())],
+        tasks=min(len(shards), workers or SLURM_TASKS),
         time=os.environ.get("SBATCH_TIMELIMIT", "1-0"),
         partition=partition,
         qos=os.environ.get("SBATCH_QOS", ""),
-        env_command=prepare,
+        env_command=f"source {quote(str(activate))}; export PYTHONPATH={quote(str(project))}",
         sbatch_args={"wait": ""},  # sbatch ends when the jobs have ended
         skip_completed=False,  # a mark that a task ended does not prove its bytes
-        logging_dir=str(logs),
+        logging_dir=str(log(work)),
     )
     try:
         executor.run()
     except subprocess.CalledProcessError as error:
-        note(f"sbatch ended with {error.returncode}, see {logs}")
+        note(f"sbatch ended with {error.returncode}, see {log(work)}")
+    yield from (_told(work, shard) for shard in shards)
 
 
 def _told(work: Work, shard: Shard) -> Unit:
-    """The unit of a shard that an engine was to finish. Raises UserError with its reason if not."""
+    """The unit of a shard that a job was to finish. Raises UserError with its reason if not."""
     unit = finished(work, shard)
     if unit is not None:
         return unit
