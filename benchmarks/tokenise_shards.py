@@ -103,7 +103,7 @@ class Bench:
         self.n_bytes = put_shards(folder / "shards", n_bytes, n_shards)
         shards = find_shards([str(folder / "shards" / "*")], LARGEST)
         manifest = Manifest(text_field="text", separator=None, max_bytes=LARGEST, shards=shards)
-        write_manifest(folder / "raw", manifest, None)
+        write_manifest(folder / "raw", manifest, None, [])
         self.kind = "gpt2" if has_gpt2() else "bpe"
 
     def run(self, name: str, engine: str, workers: int) -> Run:

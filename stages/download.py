@@ -49,7 +49,7 @@ def pin_shards(params: DownloadParams, out: Path, metrics: Path) -> str:
         max_bytes=params.max_bytes,
         shards=shards,
     )
-    write_manifest(out, manifest, params.licence)
+    write_manifest(out, manifest, params.licence, params.shards)
     write_json(metrics, {"bytes": manifest.n_bytes, "shards": len(shards)})
     return f"{plural(len(shards), 'shard')}, {manifest.n_bytes:,} bytes, listed in {out}"
 

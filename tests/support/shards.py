@@ -73,5 +73,5 @@ def pin(raw: Path, *patterns: str) -> Path:
     """Write data/raw/ for shards, as the download stage does."""
     shards = find_shards(patterns, 10**9)
     manifest = Manifest(text_field="text", separator=SEPARATOR, max_bytes=10**9, shards=shards)
-    write_manifest(raw, manifest, None)
+    write_manifest(raw, manifest, None, patterns)
     return raw

@@ -1,7 +1,7 @@
 """data/raw/ of a corpus that is read where it lies: the files it consists of, each pinned.
 
 shards.json      how they are read, and address, size and checksum of each
-provenance.json  source, licence, the SHA-256 of shards.json, the number of shards and their bytes
+provenance.json  source, licence, the patterns, the SHA-256 of shards.json, shards and their bytes
 """
 
 from collections.abc import Sequence
@@ -55,11 +55,13 @@ class Manifest(StrictFile):
         return sum(shard.bytes for shard in self.shards)
 
 
-def write_manifest(folder: Path, manifest: Manifest, licence: str | None) -> None:
-    """Write data/raw/, whole or not at all."""
+def write_manifest(
+    folder: Path, manifest: Manifest, licence: str | None, patterns: Sequence[str]
+) -> None:
+    """Write data/raw/, whole or not at all; `patterns` are those that the files were found by."""
     with new_folder(folder) as new:
         manifest.save(new / SHARDS)
-        origin = {"source": "shards", "licence": licence, "url": None}
+        origin = {"source": "shards", "licence": licence, "url": None, "patterns": [*patterns]}
         sizes = {"bytes": manifest.n_bytes, "shards": len(manifest.shards)}
         digest = sha256_file(new / SHARDS)
         write_json(new / PROVENANCE, {**origin, "sha256": digest, **sizes})
