@@ -20,13 +20,22 @@ from gpt.data.dataset import Dataset, open_dataset
 from gpt.data.metadata import METADATA, Metadata
 from gpt.data.raw import write_raw
 from gpt.data.shards.corpus import tokenize_shards
+from gpt.data.shards.manifest import Manifest, open_manifest
 from gpt.data.split import is_held_out, split_of_shard
 from gpt.data.token_file import document_spans
 from stages.tokenize import tokenize
 from tests.support.corpora import TIKTOKEN_CACHE
 from tests.support.imports import ROOT
-from tests.support.shards import TALES, pin, put_shard, put_shards, put_token_shard, tokenize_params
-from tests.support.stages import preset_params, write_params
+from tests.support.shards import (
+    SEPARATOR,
+    TALES,
+    pin,
+    put_shard,
+    put_shards,
+    put_token_shard,
+    tokenize_params,
+)
+from tests.support.stages import preset_params, run_here, write_params
 
 RUN = [sys.executable, "-m", "stages.tokenize", "--raw=raw", "--out=tokens", "--metrics=m.json"]
 RUN += ["--checkpoints=work"]
@@ -173,6 +182,28 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     pattern = r"error: File too large, \S+/work/\S+, check space and permissions\n"
     assert re.fullmatch(pattern, done.stderr)
     assert not (tmp_path / "tokens").exists()
+
+
+def test_the_stages_pin_and_tokenise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    put_shards(tmp_path / "in")
+    download = {"source": "shards", "shards": ["in/*"], "separator": SEPARATOR}
+    write_params(tmp_path, preset_params("tiny", download=download, tokenize={"workers": 1}))
+    run_here("download")
+    pinned = Manifest.load(Path("data/raw/shards.json")).shards
+    assert [(s.url, s.sha256) for s in pinned] == [
+        (f"in/{path.name}", sha256_file(path)) for path in sorted(Path("in").iterdir())
+    ]
+    run_here("tokenize")
+    assert len(open_dataset(Path("data/tokens")).train) > 1000
+    (tmp_path / "data/tokens/train/00002.bin").unlink()
+    with pytest.raises(UserError, match=r"the shards are not those of metadata\.json"):
+        open_dataset(Path("data/tokens"))
+    provenance = Path("data/raw/provenance.json")
+    provenance.write_text(provenance.read_text().replace('"sha256": "', '"sha256": "0'))
+    said = r"data/raw/shards\.json does not match the sha256 in provenance\.json, run make scrub"
+    with pytest.raises(UserError, match=said):
+        open_manifest(Path("data/raw"))
 
 
 @pytest.mark.parametrize(

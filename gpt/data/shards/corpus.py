@@ -10,7 +10,7 @@ from gpt.common.files import make_folder, new_folder, remove
 from gpt.common.screen import current
 from gpt.data.encode import TRAIN, VAL
 from gpt.data.metadata import METADATA, Metadata, SideMetadata
-from gpt.data.readers import Reading, read_file
+from gpt.data.readers import read_file
 from gpt.data.shards.engines import failures, log, run_local, run_ray, run_slurm
 from gpt.data.shards.manifest import SHARDS, Manifest, kinds, open_manifest
 from gpt.data.shards.store import local_copy
@@ -37,8 +37,14 @@ def tokenize_shards(
     make_folder(checkpoints)
     vocabulary = checkpoints / f"{tokenizer.sha256[:16]}.json"
     tokenizer.save(vocabulary)
-    reading = Reading(manifest.text_field, manifest.separator, manifest.max_bytes)
-    work = Work(checkpoints.absolute(), vocabulary.absolute(), tokenizer.sha256, reading, params)
+    work = Work(
+        root=Path.cwd(),
+        folder=checkpoints.absolute(),
+        vocabulary=vocabulary.absolute(),
+        tokenizer_sha256=tokenizer.sha256,
+        reading=manifest.reading,
+        params=params,
+    )
     units = finish_units(work, manifest, raw / SHARDS, workers)
     with new_folder(out) as new:
         tokenizer.save(new / VOCABULARY)
@@ -82,12 +88,11 @@ def shards_tokenizer(manifest: Manifest, params: TokenizeParams) -> Tokenizer:
 
 def _training_texts(manifest: Manifest, params: TokenizeParams) -> Iterator[str]:
     """Documents of the training side, up to LEARNT bytes."""
-    reading = Reading(manifest.text_field, manifest.separator, manifest.max_bytes)
     left = LEARNT
     for shard in manifest.shards:
         split = split_of_shard(shard.name, params)
         with local_copy(shard) as (path, _):
-            for document in read_file(path, shard.name, reading, shard.url):
+            for document in read_file(path, shard.name, manifest.reading, shard.url):
                 if part := split.parts(0, bytes(document))[TRAIN]:
                     yield part.decode()
                     left -= len(part)

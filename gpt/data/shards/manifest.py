@@ -14,6 +14,7 @@ from gpt.common.files import new_folder, read_json, sha256_file, write_json
 from gpt.common.params import Count, Natural
 from gpt.data.fields import Sha256
 from gpt.data.raw import PROVENANCE
+from gpt.data.readers import Reading
 from gpt.data.strict_json import Strict, StrictFile
 
 SHARDS = "shards.json"
@@ -48,6 +49,11 @@ class Manifest(StrictFile):
     separator: str | None
     max_bytes: Count
     shards: list[Shard]
+
+    @property
+    def reading(self) -> Reading:
+        """How the files are read."""
+        return Reading(self.text_field, self.separator, self.max_bytes)
 
     @property
     def n_bytes(self) -> int:

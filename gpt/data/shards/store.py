@@ -131,13 +131,14 @@ def _network(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def local_copy(shard: Shard) -> Iterator[tuple[Path, str]]:
+def local_copy(shard: Shard, root: Path = Path()) -> Iterator[tuple[Path, str]]:
     """The file of a shard on this machine, proven to be the pinned one, and its SHA-256.
 
-    What lies elsewhere is copied into the folder for temporary files meanwhile. Raises UserError.
+    What lies elsewhere is copied into the folder for temporary files meanwhile; a relative path
+    begins at `root`. Raises UserError.
     """
     if not _is_remote(shard.url):
-        path = Path(shard.url)
+        path = root / shard.url
         if not path.is_file():
             raise UserError(f"no such shard, {path}, put it back or {CHANGED}")
         _check(shard, path.stat().st_size, digest := sha256_file(path))

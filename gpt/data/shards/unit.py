@@ -38,6 +38,7 @@ AGAIN = "it is made again"
 class Work:
     """What is done to each shard of a corpus, and where the units are kept."""
 
+    root: Path  # where relative paths of shards begin
     folder: Path
     vocabulary: Path  # the tokenizer's file
     tokenizer_sha256: str
@@ -104,7 +105,7 @@ def _read(place: Path) -> Unit:
 
 def _make(work: Work, shard: Shard) -> Unit:
     tokenizer, place = load_tokenizer(work.vocabulary, work.tokenizer_sha256), work.place(shard)
-    with local_copy(shard) as (path, sha256), new_folder(place) as new:
+    with local_copy(shard, work.root) as (path, sha256), new_folder(place) as new:
         write = _copy_tokens if shard.holds_tokens else _encode_text
         train, val = write(work, shard, path, tokenizer, new)
         unit = Unit(place, sha256, train, val)
