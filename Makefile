@@ -14,11 +14,11 @@ export PATH := $(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .SILENT: # each command says what it does
-.PHONY: help setup repro test check format verify chaos prove fuzz endurance bench sample preset diff \
+.PHONY: help setup setup-cluster repro test check format verify chaos prove fuzz endurance bench sample preset diff \
   seeds experiments plan report scrub checkpoints pictures map lock sbom
 
 help: ## show this
-	grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(READY) ## install the locked dependencies into .venv
 
@@ -31,6 +31,9 @@ $(READY): requirements.txt
 	  "$(BIN)/python" -m pip install $$quiet --disable-pip-version-check -r requirements.txt
 	"$(BIN)/python" -m tools.plots_template || true # only the plots need it
 	touch "$@"
+
+setup-cluster: $(READY) ## add Ray and datatrove, which tokenise shards on many machines
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
 
 repro: $(READY) ## run what of the pipeline has changed; FORCE=1: all of it
 	python -m tools.repro $(if $(FORCE),--force)
@@ -105,13 +108,16 @@ pictures: $(READY) ## draw the README's pictures anew, from the run here
 map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md
 	python -m tools.map
 
-lock: ## write requirements.txt anew from pyproject.toml
+lock: ## write the requirements*.txt anew from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet torch==2.13.0
 	.lock/bin/python -m pip install --quiet '.[dev]'
 	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' > requirements.txt
+	.lock/bin/python -m pip install --quiet -c requirements.txt '.[cluster]'
+	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' | \
+	  grep -vxFf requirements.txt > requirements-cluster.txt # what the extra adds
 	rm -rf .lock build *.egg-info
-	echo "requirements.txt: the versions of today"
+	echo "the requirements*.txt: the versions of today"
 
 sbom: ## list the locked dependencies in sbom.cdx.json (CycloneDX)
 	rm -rf .sbom && $(PYTHON) -m venv .sbom

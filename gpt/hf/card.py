@@ -272,7 +272,8 @@ def training_text(facts: Facts) -> str:
     licence = text.get("licence")
     said = "unknown, see the source" if licence is None else _code(licence)
     rows = {"source": _source(text), "licence of the text": said}
-    rows |= {"documents": f"{text['documents']:,}", "bytes": f"{text['bytes']:,}"}
+    counts = (key for key in ("documents", "shards", "bytes") if key in text)
+    rows |= {key: f"{text[key]:,}" for key in counts}
     for side in ("train", "val") if tokens else ():
         rows[f"tokens, {side}"] = f"{tokens[side]['tokens']:,}"
     rows["SHA-256"] = _code(text["sha256"])
@@ -283,10 +284,16 @@ def training_text(facts: Facts) -> str:
 def _source(text: Mapping[str, Any]) -> str:
     if text["source"] == STORIES:
         return "the project's built-in corpus: short English stories that a grammar writes"
-    parts = urlsplit(str(text.get("url") or ""))
-    if parts.scheme in ("http", "https") and parts.hostname:  # without a password or a key in it
-        return _code(f"{parts.scheme}://{parts.hostname}{parts.path}")
-    return "local files"
+    places = map(_public_address, text.get("patterns") or [text.get("url")])
+    return ", ".join(_code(place) for place in places if place) or "local files"
+
+
+def _public_address(url: str | None) -> str | None:
+    """An address without a password or a key in it, None of what is on this machine."""
+    parts = urlsplit(url or "")
+    if parts.scheme in ("", "file") or not parts.hostname:
+        return None
+    return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
 def model_rows(facts: Facts) -> dict[str, str]:

@@ -66,8 +66,8 @@ def test_the_file_is_as_documented(path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        ("source", "nowhere", "source is 'nowhere', PATH, input should be 'stories', 'url' or"),
-        ("split", "sentence", "split is 'sentence', PATH, input should be 'document' or"),
+        ("source", "nowhere", "source is 'nowhere', PATH, input should be 'stories', 'url', "),
+        ("split", "sentence", "split is 'sentence', PATH, input should be 'document', "),
         ("kind", "words", "kind is 'words', PATH, input should be 'gpt2', 'bpe' or 'char'"),
         ("seed", "1", "seed is '1', PATH, input should be a valid integer"),
         ("seed", True, "seed is True, PATH, input should be a valid integer"),

@@ -133,6 +133,15 @@ def test_no_secret_of_a_source_is_in_the_card(tmp_path: Path) -> None:
         assert "secret" not in text
 
 
+def test_the_places_of_shards_are_in_the_card(tmp_path: Path) -> None:
+    places = ["hf://datasets/a/b@c/*.parquet", "s3://me:password@bucket/*.zst", "/home/me/*"]
+    text = {key: value for key, value in TEXT.items() if key != "documents"}
+    origins = Origins(text | {"source": "shards", "patterns": places, "shards": 1234})
+    page = card(trained(tmp_path / "model"), origins)
+    assert "| source | `hf://datasets/a/b@c/*.parquet`, `s3://bucket/*.zst` |" in page
+    assert "| shards | 1,234 |" in page
+
+
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     first = card(trained(tmp_path / "one"), KNOWN)
     assert card(trained(tmp_path / "two"), KNOWN) == first

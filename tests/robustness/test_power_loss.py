@@ -18,7 +18,6 @@ from gpt.data.fetch import fetch
 from gpt.data.metadata import Metadata
 from gpt.data.raw import open_raw, write_raw
 from gpt.data.token_file import open_tokens
-from gpt.data.tokenize_params import TokenizeParams
 from gpt.model import GPT
 from gpt.plan.params import load_params
 from gpt.tokenizer.tokenizer import Tokenizer
@@ -28,6 +27,7 @@ from stages.tokenize import tokenize
 from tests.robustness.power import Writer, fails, loses_power
 from tests.robustness.stock import RAW_TEXTS, RUN, SMALL, bpe, stock
 from tests.support.imports import ROOT
+from tests.support.shards import tokenize_params
 from tests.support.training import train_params
 from tools.preset import main
 
@@ -87,9 +87,7 @@ def read_text_folder(folder: Path) -> object:
 
 
 def write_tokens(folder: Path, seed: int) -> None:
-    params = TokenizeParams(
-        kind="char", vocab_size=300, split="document", val_fraction=0.5, seed=seed
-    )
+    params = tokenize_params(kind="char", val_fraction=0.5, seed=seed)
     tokenize(stock("raw"), folder / "tokens", params, 1)
 
 

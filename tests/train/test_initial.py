@@ -31,6 +31,7 @@ from gpt.train.params import ModelParams, TrainParams
 from gpt.weights.model_folder import load_model
 from stages import download, export_hf, tokenize, train
 from tests.support.imports import ROOT
+from tests.support.project import stage_arguments
 from tools import sample
 
 TEXT = "the cat sat on the mat. the dog sat on the log. a cat and a dog met. " * 40
@@ -80,7 +81,7 @@ def project(
     YAML().dump(params, Path("params.yaml"))
     write_bytes(Path("text.txt"), TEXT.encode())
     download.main(["--out", "data/raw", "--cache", "cache", "--metrics", "download.json"])
-    tokenize.main(["--raw", "data/raw", "--out", "data/tokens", "--metrics", "tokenize.json"])
+    tokenize.main(stage_arguments("tokenize"))
     return open_tokens(Path("data/tokens/val.bin")).tokens
 
 
