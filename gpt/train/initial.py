@@ -21,6 +21,7 @@ from gpt.weights.model_folder import (
 )
 from gpt.weights.tensor_files import WEIGHTS
 
+SHAPED = ("n_layer", "n_head", "n_embd", "bias", "activation")  # what an existing GPT decides
 LARGEST_TABLE = 2**29  # of a bigram; training needs 24 bytes for each number
 
 
@@ -65,7 +66,7 @@ def origin(source: Path) -> dict[str, str]:
 def check_fits(source: Path, shape: ModelParams, tokenizer: Tokenizer) -> None:
     """Raises UserError if the model in `source` has another shape or another vocabulary."""
     config, own = load_config(source), load_tokenizer(source)
-    shaped = ("n_layer", "n_head", "n_embd", "bias", "activation") if isinstance(config, GPTConfig) else ()
+    shaped = SHAPED if isinstance(config, GPTConfig) else ()
     for name in ("kind", *(shaped if shape.kind == config.kind else ())):
         found, wanted = getattr(config, name), getattr(shape, name)
         if found != wanted:

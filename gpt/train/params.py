@@ -15,7 +15,16 @@ from gpt.common.params import (
     Section,
     Seed,
 )
-from gpt.config import LIMITS, Activation, Attention, BigramInit, Device, GPTConfig, ModelKind, Precision
+from gpt.config import (
+    LIMITS,
+    Activation,
+    Attention,
+    BigramInit,
+    Device,
+    GPTConfig,
+    ModelKind,
+    Precision,
+)
 from gpt.train.schedule import Schedule, ScheduleKind
 
 Optimizer = Literal["adamw", "muon"]

@@ -95,7 +95,8 @@ def test_a_layer_is_rounded_no_further_than_its_storage(storage: Storage) -> Non
 def test_a_decoder_shares_the_models_small_tensors_and_copies_what_it_streams() -> None:
     model = random_model(CONFIG)
     decoder = Decoder(model)
-    streamed = {f"{name}.weight" for name, m in decoder.named_modules() if isinstance(m, StreamedLinear)}
+    modules = decoder.named_modules()
+    streamed = {f"{name}.weight" for name, m in modules if isinstance(m, StreamedLinear)}
     for name, parameter in decoder.named_parameters():
         theirs = model.get_parameter(name)
         assert torch.equal(parameter, theirs)
