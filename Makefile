@@ -105,13 +105,16 @@ pictures: $(READY) ## draw the README's pictures anew, from the run here
 map: $(READY) ## draw the rooms and their imports in CONTRIBUTING.md
 	python -m tools.map
 
-lock: ## write requirements.txt anew from pyproject.toml
+lock: ## write the requirements*.txt anew from pyproject.toml
 	rm -rf .lock && $(PYTHON) -m venv .lock
 	.lock/bin/python -m pip install --quiet torch==2.13.0
 	.lock/bin/python -m pip install --quiet '.[dev]'
 	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' > requirements.txt
+	.lock/bin/python -m pip install --quiet -c requirements.txt '.[s3,s3-server]'
+	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' | \
+	  grep -vxFf requirements.txt > requirements-s3.txt # what the extras add
 	rm -rf .lock build *.egg-info
-	echo "requirements.txt: the versions of today"
+	echo "requirements.txt, requirements-s3.txt: the versions of today"
 
 sbom: ## list the locked dependencies in sbom.cdx.json (CycloneDX)
 	rm -rf .sbom && $(PYTHON) -m venv .sbom
