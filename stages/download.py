@@ -24,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paths = parser.parse_args(arguments)
     with stage("download") as line:
         params = load_section(paths.params, "download", DownloadParams)
+        if params.source == "shards":
+            line.done = pin_shards(params, paths.out, paths.metrics)
+            return
         corpus = open_corpus(params, paths.cache)
         for left_out in corpus.notes:
             note(left_out)
@@ -32,6 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_json(paths.metrics, {"bytes": summary.bytes, "documents": summary.documents})
         documents = plural(summary.documents, "document")
         line.done = f"{documents}, {summary.bytes:,} bytes in {paths.out}"
+
+
+def pin_shards(params: DownloadParams, out: Path, metrics: Path) -> str:
+    """Write the list of a corpus that is read where it lies, and say how much it is."""
+    from gpt.data.shards.manifest import Manifest, write_manifest
+    from gpt.data.shards.store import find_shards
+
+    shards = find_shards(params.shards, params.max_bytes)
+    manifest = Manifest(
+        text_field=params.text_field,
+        separator=params.separator,
+        max_bytes=params.max_bytes,
+        shards=shards,
+    )
+    write_manifest(out, manifest, params.licence)
+    write_json(metrics, {"bytes": manifest.n_bytes, "shards": len(shards)})
+    return f"{plural(len(shards), 'shard')}, {manifest.n_bytes:,} bytes, listed in {out}"
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from gpt.common.screen import note, stage
 from gpt.data.encode import make_tokenizer, write_sides
 from gpt.data.metadata import METADATA, Metadata
 from gpt.data.raw import RawText, open_raw
+from gpt.data.shards.corpus import tokenize_shards
+from gpt.data.shards.manifest import SHARDS
 from gpt.data.split import split_raw
 from gpt.data.tokenize_params import TokenizeParams
 from gpt.tokenizer.tokenizer import VOCABULARY
@@ -23,7 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with stage("tokenize") as line:
         params = load_section(args.params, "tokenize", TokenizeParams)
         line.show("learning the vocabulary")
-        metadata = tokenize(args.raw, args.out, params, max(1, args.workers))
+        workers = params.workers or max(1, args.workers)
+        if (args.raw / SHARDS).is_file():
+            metadata = tokenize_shards(args.raw, args.out, params, workers, args.checkpoints)
+        else:
+            metadata = tokenize(args.raw, args.out, params, workers)
         write_json(args.metrics, metadata.metrics())
         check_share(metadata.val_share, params)
         train, val = metadata.train.tokens, metadata.val.tokens
@@ -45,8 +51,11 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.tokenize", description=__doc__)
     for name in ("raw", "out", "metrics"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument(
+        "--checkpoints", type=Path, required=True, help="finished shards, for a while"
+    )
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="threads")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="at once")
     return parser.parse_args(arguments)
 
 

@@ -36,5 +36,6 @@ def count_pairs(ids: Ids, first: int, vocab_size: int) -> tuple[Counts, Counts]:
 
 def pair_ids(ids: Ids, first: int, vocab_size: int) -> Counts:
     """Each token and the one before it as one number (N,), `first` standing before `ids` (N,)."""
-    before = np.concatenate(([first], ids[:-1])).astype(np.int64)
-    return before * vocab_size + ids.astype(np.int64)
+    right = np.asarray(ids, np.int64)
+    before = np.concatenate(([first], right[:-1]))
+    return before * vocab_size + right

@@ -17,6 +17,7 @@ class DownloadParams(Section):
     url: str | None
     sha256: Sha256 | None
     path: Annotated[str, Field(min_length=1)] | None
+    shards: list[Annotated[str, Field(min_length=1)]]
     licence: str | None
     text_field: str  # the field or column that holds the text, in .jsonl and .parquet
     separator: Annotated[str, Field(min_length=1)] | None  # between documents within a .txt
@@ -29,4 +30,6 @@ class DownloadParams(Section):
             raise ValueError("source 'url' needs url and sha256")
         if self.source == "path" and self.path is None:
             raise ValueError("source 'path' needs path")
+        if self.source == "shards" and not self.shards:
+            raise ValueError("source 'shards' needs shards")
         return self

@@ -41,6 +41,7 @@ class Side:
     """One side of a split, as its documents are gathered into jobs."""
 
     index: int
+    leading: bool = False  # whether an end of text stands before the first document too
     documents: int = 0  # so far
     n_bytes: int = 0  # of these
     texts: list[str] = field(default_factory=list)  # of the next job
@@ -51,7 +52,7 @@ class Side:
         for number, piece in enumerate(_texts(document)):
             if number:
                 yield from self.rest()
-            elif self.documents and not self.texts:
+            elif (self.documents or self.leading) and not self.texts:
                 self.texts.append("")  # an end of text comes first
             self.texts.append(piece)
         self.documents += 1
@@ -99,7 +100,7 @@ def write_sides(
             stack.enter_context(TokenWriter(path, tokenizer.vocab_size, tokenizer.sha256))
             for path in paths
         ]
-        for index, ids in _encode(tokenizer, _jobs(_parts(raw, split), sides), workers):
+        for index, ids in _encode(tokenizer, jobs(_parts(raw, split), sides), workers):
             writers[index].append(ids)
             line.show("encoding", sum(side.n_bytes for side in sides), raw.n_bytes)
     train, val = (
@@ -118,8 +119,8 @@ def encode_documents(
 
     The stream is the same for any number of threads. Raises UserError as `Tokenizer.encode`.
     """
-    jobs = _jobs(((TRAIN, document) for document in documents), (Side(TRAIN),))
-    return (ids for _, ids in _encode(tokenizer, jobs, workers))
+    stretches = jobs(((TRAIN, document) for document in documents), (Side(TRAIN),))
+    return (ids for _, ids in _encode(tokenizer, stretches, workers))
 
 
 def _parts(raw: RawText, split: Split) -> Iterator[tuple[int, bytes]]:
@@ -130,7 +131,8 @@ def _parts(raw: RawText, split: Split) -> Iterator[tuple[int, bytes]]:
                 yield side, part
 
 
-def _jobs(parts: Iterable[tuple[int, bytes]], sides: tuple[Side, ...]) -> Iterator[Job]:
+def jobs(parts: Iterable[tuple[int, bytes]], sides: tuple[Side, ...]) -> Iterator[Job]:
+    """The jobs of parts of documents, each with its side."""
     for index, part in parts:
         yield from sides[index].add(part)
     for side in sides:

@@ -7,7 +7,8 @@ from urllib.request import url2pathname
 
 from gpt.common.errors import UserError
 from gpt.common.files import only_here, remove, sha256_file, sync, sync_folder
-from gpt.data.http_download import Download, check_size, complete
+from gpt.data.http_download import Download, complete
+from gpt.data.size import check_size
 
 
 def expand(path: str) -> Path:

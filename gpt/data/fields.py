@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-Source = Literal["stories", "url", "path"]  # where the text came from
-Split = Literal["document", "position"]  # how it was divided
+Source = Literal["stories", "url", "path", "shards"]  # where the text came from
+Split = Literal["document", "position", "name"]  # how it was divided
 ValFraction = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

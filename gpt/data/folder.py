@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from gpt.common.errors import UserError
 
 KINDS = (".txt", ".jsonl", ".parquet")
-GZIP = ".gz"  # behind .txt and .jsonl; .parquet compresses by itself
+COMPRESSIONS = (".gz", ".zst")  # behind .txt and .jsonl; .parquet compresses by itself
 HIDDEN = "hidden"
 SHOWN = 5  # files that are named on the screen
 
@@ -28,23 +28,23 @@ class Listing:
         return told[:SHOWN] + more
 
 
-def kind_of(name: str) -> tuple[str, bool]:
-    """The suffix of a text file's name in lower case, and whether gzip compresses it."""
+def kind_of(name: str) -> tuple[str, str]:
+    """The suffix of a text file's name in lower case, and that of its compression or ""."""
     path = PurePosixPath(name.lower())
-    if path.suffix == GZIP:
-        return PurePosixPath(path.stem).suffix, True
-    return path.suffix, False
+    if path.suffix in COMPRESSIONS:
+        return PurePosixPath(path.stem).suffix, path.suffix
+    return path.suffix, ""
 
 
 def is_text(name: str) -> bool:
     """Whether a file of that name can be read."""
-    kind, compressed = kind_of(name)
-    return kind in KINDS and not (compressed and kind == ".parquet")
+    kind, compression = kind_of(name)
+    return kind in KINDS and not (compression and kind == ".parquet")
 
 
 def known() -> str:
     """The kinds of files, to stand within a sentence."""
-    return ".txt, .jsonl (both also with .gz) or .parquet"
+    return ".txt, .jsonl (both also with .gz or .zst) or .parquet"
 
 
 def list_folder(folder: Path) -> Listing:

@@ -13,6 +13,7 @@ from gpt.common.errors import UserError
 from gpt.common.files import remove, write_text
 from gpt.common.screen import current
 from gpt.common.text import printable
+from gpt.data.size import check_size
 
 CHUNK = 1 << 16  # what a cut connection may lose
 ATTEMPTS = 4
@@ -59,12 +60,6 @@ class Download:
         """Remove all that a later run could resume from."""
         remove(self.partial)
         remove(self.validator)
-
-
-def check_size(size: int, max_bytes: int, url: str) -> None:
-    """Raise UserError if a file is larger than the user allows."""
-    if size > max_bytes:
-        raise UserError(f"too large, {url}, {size} bytes, raise download.max_bytes {max_bytes}")
 
 
 def complete(download: Download) -> None:

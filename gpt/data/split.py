@@ -1,6 +1,7 @@
 """The split of a corpus into text that trains and text that is held out."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +14,8 @@ from gpt.data.raw import RawText
 from gpt.data.tokenize_params import TokenizeParams
 
 BLOCK = 1 << 20  # bytes scanned at once
+# What tells in a file's name on which side it is.
+_SIDE = re.compile(r"(?<![a-z])(?:(?P<train>train(?:ing)?)|val(?:id(?:ation)?)?)(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,50 @@ class ByPosition:
         return (document, b"") if index < self.index else (b"", document)
 
 
-Split = ByDocument | ByPosition
+@dataclass(frozen=True)
+class ByName:
+    """All that a file holds, by its name."""
+
+    held_out: bool
+
+    def parts(self, index: int, document: bytes) -> tuple[bytes, bytes]:
+        """What of a document trains and what is held out; one of them is empty."""
+        return (b"", document) if self.held_out else (document, b"")
+
+
+Split = ByDocument | ByPosition | ByName
 
 
 def split_raw(raw: RawText, params: TokenizeParams) -> Split:
     """The split that the params ask for. Raises UserError if one side stays empty."""
     if params.split == "document":
         return split_by_document(raw, params.val_fraction, params.seed)
-    return split_by_position(raw, params.val_fraction)
+    if params.split == "position":
+        return split_by_position(raw, params.val_fraction)
+    raise UserError(
+        "tokenize.split 'name' is for download.source: shards, set document or position"
+    )
+
+
+def split_of_shard(name: str, params: TokenizeParams) -> ByDocument | ByName:
+    """The split of one shard, whatever the others hold. Raises UserError.
+
+    A document is drawn by its own text alone, so that it stays where it is when shards come or go.
+    """
+    if params.split == "document":
+        return ByDocument(_key(params.seed), _limit(params.val_fraction))
+    if params.split == "name":
+        return ByName(is_held_out(name))
+    raise UserError("tokenize.split 'position' needs the whole text, set document for shards")
+
+
+def is_held_out(name: str) -> bool:
+    """Whether the name of a shard says that it is held out. Raises UserError if it does not say."""
+    found = _SIDE.search(name.lower())
+    if found is None:
+        todo = "rename it, leave it out, or set tokenize.split: document"
+        raise UserError(f"neither train nor val in the name of a shard, {name}, {todo}")
+    return found["train"] is None
 
 
 def split_by_document(raw: RawText, val_fraction: float, seed: int) -> ByDocument:
@@ -58,8 +97,7 @@ def split_by_document(raw: RawText, val_fraction: float, seed: int) -> ByDocumen
     Where chance would leave a side empty, it gets the document whose draw is nearest to it. Only
     the first documents are read, till each side has one.
     """
-    key = seed.to_bytes(8, "little")
-    limit = int(val_fraction * 2**64)
+    key, limit = _key(seed), _limit(val_fraction)
     lowest, highest = 2**64, -1
     for document in raw.documents():
         draw = _draw(document, key)
@@ -91,6 +129,14 @@ def split_by_position(raw: RawText, val_fraction: float) -> ByPosition:
     index = int(np.searchsorted(ends, cut, side="right"))
     before = int(ends[index - 1]) if index else 0
     return ByPosition(index, _offset(raw.document(index), cut - before))
+
+
+def _key(seed: int) -> bytes:
+    return seed.to_bytes(8, "little")
+
+
+def _limit(val_fraction: float) -> int:
+    return int(val_fraction * 2**64)
 
 
 def _draw(document: bytes, key: bytes) -> int:

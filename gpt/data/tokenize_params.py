@@ -1,12 +1,14 @@
 """The section `tokenize` of params.yaml."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gpt.common.params import Section, Seed
+from gpt.common.params import Few, Section, Seed
 from gpt.data.fields import Split, ValFraction
 from gpt.tokenizer.kind import Kind
+
+Engine = Literal["local", "ray"]
 
 
 class TokenizeParams(Section):
@@ -17,3 +19,5 @@ class TokenizeParams(Section):
     split: Split
     val_fraction: ValFraction
     seed: Seed
+    engine: Engine  # what runs the shards of download.source: shards
+    workers: Few | None  # at once; None: one for each processor

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from gpt.common.errors import UserError
-from gpt.data import sources
+from gpt.data import readers
 from gpt.data.raw import open_raw, write_raw
 from gpt.data.sources import open_corpus
 from gpt.stories.grammar import generate
@@ -79,19 +79,19 @@ def test_the_offset_of_what_is_not_utf8(
 ) -> None:
     file = put(tmp_path / "a.txt", before + wrong)
     for chunk in (1, 3, 64, 65, 1 << 20):  # a character may begin in one chunk and end in another
-        monkeypatch.setattr(sources, "CHUNK", chunk)
+        monkeypatch.setattr(readers, "CHUNK", chunk)
         with pytest.raises(UserError, match=f"not UTF-8 at byte {len(before)}, .*a.txt, "):
             read(file)
 
 
 def test_text_across_chunks_is_utf8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "CHUNK", 3)
+    monkeypatch.setattr(readers, "CHUNK", 3)
     text = "\u00e9\u4e16\U0001f600a".encode() * 5
     assert read(put(tmp_path / "a.txt", text)) == [text]
 
 
 def test_the_offset_of_a_nul(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "CHUNK", 4)
+    monkeypatch.setattr(readers, "CHUNK", 4)
     with pytest.raises(UserError, match=r"NUL at byte 9, .*a\.txt"):
         read(put(tmp_path / "a.txt", b"012345678\0ab\xff"))
 
@@ -179,7 +179,7 @@ def test_offsets_count_the_byte_order_mark(tmp_path: Path) -> None:
 def test_parquet_gives_a_document_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: pa.DataType
 ) -> None:
-    monkeypatch.setattr(sources, "PARQUET_ROWS", 2)
+    monkeypatch.setattr(readers, "PARQUET_ROWS", 2)
     texts = ["a\n", "", "\u00e9", "d", "a\n"]
     file = put_parquet(tmp_path / "a.parquet", pa.array(texts).cast(kind), "body")
     assert read(file, text_field="body") == [text.encode() for text in texts]
@@ -198,7 +198,7 @@ def test_parquet_gives_a_document_a_row(
 def test_a_bad_row_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: pa.Array, message: str
 ) -> None:
-    monkeypatch.setattr(sources, "PARQUET_ROWS", 2)
+    monkeypatch.setattr(readers, "PARQUET_ROWS", 2)
     with pytest.raises(UserError, match=message):
         read(put_parquet(tmp_path / "a.parquet", values))
 
@@ -225,8 +225,8 @@ def test_without_pyarrow_the_message_says_what_to_install(tmp_path: Path) -> Non
 import sys
 sys.modules["pyarrow"] = None
 from pathlib import Path
-from gpt.data.sources import _read_parquet
-list(_read_parquet(Path({str(file)!r}), "text"))
+from gpt.data.readers import _read_parquet
+list(_read_parquet(Path({str(file)!r}), "text", "file"))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
@@ -270,8 +270,8 @@ def test_a_folder_without_text(tmp_path: Path) -> None:
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file or folder, .*absent\.txt"):
         read(tmp_path / "absent.txt")
-    with pytest.raises(UserError, match=r"unknown suffix '\.zst', .*a\.txt\.zst, .*\.txt, \.jsonl"):
-        read(put(tmp_path / "a.txt.zst", b"x"))
+    with pytest.raises(UserError, match=r"unknown suffix '\.xz', .*a\.txt\.xz, .*\.txt, \.jsonl"):
+        read(put(tmp_path / "a.txt.xz", b"x"))
     with pytest.raises(UserError, match="no such home"):
         read("~nobody-of-this-name/a.txt")
 

@@ -26,7 +26,15 @@ from stages.tokenize import main, tokenize
 from tests.support.corpora import SHAKESPEARE, TIKTOKEN_CACHE
 from tests.support.imports import ROOT
 
-BASE = TokenizeParams(kind="bpe", vocab_size=300, split="document", val_fraction=0.1, seed=1)
+BASE = TokenizeParams(
+    kind="bpe",
+    vocab_size=300,
+    split="document",
+    val_fraction=0.1,
+    seed=1,
+    engine="local",
+    workers=None,
+)
 TALES = [f"Tale {n}: the cat sat {'on the mat ' * (n % 7)}— über {n}.\n" for n in range(300)]
 
 
@@ -232,7 +240,7 @@ def test_the_stage_writes_tokens_and_metrics(
     chosen = write_params(tmp_path / "params.yaml", kind="bpe", vocab_size=5000, split="document")
     source = raw(tmp_path)
     arguments = ["--raw", source, "--out", out, "--metrics", metrics, "--params", chosen]
-    main([str(argument) for argument in arguments])
+    main([str(argument) for argument in (*arguments, "--checkpoints", tmp_path / "c")])
     found = json.loads(metrics.read_text())
     size = len("".join(TALES).encode())
     assert found["train_tokens"] == len(open_tokens(out / "train.bin"))
@@ -250,7 +258,8 @@ def test_a_share_far_from_the_wanted_one_is_said(
     chosen = write_params(tmp_path / "params.yaml", kind="char", split="document")
     texts = [f"{i:06d}" * 9 for i in range(documents)]
     paths = ["--raw", raw(tmp_path, texts), "--out", tmp_path / "t", "--metrics", tmp_path / "m"]
-    main([str(argument) for argument in (*paths, "--params", chosen)])
+    paths += ["--checkpoints", tmp_path / "c", "--params", chosen]
+    main([str(argument) for argument in paths])
     told = capsys.readouterr().err
     assert (said in told) if said else not told
 
@@ -276,6 +285,7 @@ def test_a_failing_stage_says_one_line_and_leaves_nothing(tmp_path: Path) -> Non
     source = raw(tmp_path, ["only one"])
     chosen = write_params(tmp_path / "params.yaml", split="document")
     paths = {"raw": source, "params": chosen, "out": tmp_path / "t", "metrics": tmp_path / "m"}
+    paths |= {"checkpoints": tmp_path / "c"}
     command = [sys.executable, "-m", "stages.tokenize"]
     command += [f"--{name}={path}" for name, path in paths.items()]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -19,6 +19,7 @@ def download_params(**changes: Any) -> DownloadParams:
         "url": None,
         "sha256": None,
         "path": None,
+        "shards": [],
         "licence": None,
         "text_field": "text",
         "separator": None,

@@ -1,0 +1,1 @@
+"""A corpus of many files, each of which becomes tokens by itself."""
