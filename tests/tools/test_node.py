@@ -49,5 +49,5 @@ def test_a_node_that_would_stay_alone_is_refused(
     with pytest.raises(UserError, match=r"^train\.launcher is python, params\.yaml, "):
         node.main(["1"])
     write_param(tmp_path, "train", launcher="torchrun --nproc-per-node 1")
-    with pytest.raises(UserError, match="^PET_NNODES is not set, environment, "):
+    with pytest.raises(UserError, match=r"^PET_NNODES is not set, environment, "):
         node.main(["0"])
