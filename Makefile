@@ -32,8 +32,9 @@ $(READY): requirements.txt
 	"$(BIN)/python" -m tools.plots_template || true # only the plots need it
 	touch "$@"
 
-setup-cluster: $(READY) ## add Ray and datatrove, which tokenise shards on many machines
-	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
+setup-cluster: $(READY) ## add S3, and Ray and datatrove, which tokenise shards on many machines
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
+	  -r requirements-cluster.txt -r requirements-s3.txt
 
 repro: $(READY) ## run what of the pipeline has changed; FORCE=1: all of it
 	python -m tools.repro $(if $(FORCE),--force)
@@ -116,6 +117,9 @@ lock: ## write the requirements*.txt anew from pyproject.toml
 	.lock/bin/python -m pip install --quiet -c requirements.txt '.[cluster]'
 	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' | \
 	  grep -vxFf requirements.txt > requirements-cluster.txt # what the extra adds
+	.lock/bin/python -m pip install --quiet -c requirements.txt '.[s3,s3-server]'
+	.lock/bin/python -m pip freeze --exclude trustworthy-gpt2 | sed 's/+cpu$$//' | \
+	  grep -vxFf requirements.txt | grep -vxFf requirements-cluster.txt > requirements-s3.txt
 	rm -rf .lock build *.egg-info
 	echo "the requirements*.txt: the versions of today"
 

@@ -10,49 +10,82 @@ from gpt.common.files import only_here, write_json
 from gpt.common.params import load_sections
 from gpt.common.screen import stage
 from gpt.common.text import plural
+from gpt.distributed.launch import is_first, launched, leave, silent
 from gpt.train.params import TrainingParams
 
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
+    from gpt.data.dataset import Dataset
     from gpt.train.trainer import Trainer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stage, if no other run has these checkpoints. Raises UserError."""
     args = parse_args(arguments)
-    with only_here(args.checkpoints), stage("train") as line:
-        line.done = train(args, load_sections(args.params, TrainingParams))
+    if not is_first():
+        with silent():
+            train(args, load_sections(args.params, TrainingParams))
+    else:
+        with only_here(args.checkpoints), stage("train") as line:
+            line.done = train(args, load_sections(args.params, TrainingParams))
+    leave()
 
 
 def train(args: argparse.Namespace, params: TrainingParams) -> str:
-    """Read the tokens, train, and return what came out in a sentence."""
+    """Read the tokens, train, and return what came out in a sentence.
+
+    Of several processes the first one writes; the others return nothing.
+    """
     from gpt.data.dataset import open_dataset
-    from gpt.runtime import choose_device, circumstances, machine, set_determinism, versions
+    from gpt.runtime import circumstances, set_determinism
     from gpt.train.history import LiveCurves, write_curves
-    from gpt.train.identity import run_identity
-    from gpt.train.initial import initial_model, origin
-    from gpt.train.resume import Checkpoints
-    from gpt.train.trainer import Trainer
 
     around = circumstances()
     set_determinism(params.train.deterministic)
     data = open_dataset(args.tokens)
     data.check_length(params.model.block_size, args.tokens)
+    trainer, provenance = make_trainer(args, params, data)
+    if not is_first():
+        trainer.run()
+        return ""
+    with LiveCurves(args.plots) as live:
+        trainer.publish = live
+        trainer.run()
+        write_curves(args.plots, trainer.history)
+    write_json(args.circumstances, around)
+    return write_results(args, trainer, provenance | trainer.checkpoints.provenance())
+
+
+def make_trainer(
+    args: argparse.Namespace, params: TrainingParams, data: "Dataset"
+) -> tuple["Trainer", dict[str, Any]]:
+    """The training of a new model or of the one in `args.init`, and where its result comes from."""
+    from gpt.runtime import choose_device, machine, versions
+    from gpt.train.identity import run_identity
+    from gpt.train.initial import initial_model, origin
+    from gpt.train.resume import Checkpoints
+    from gpt.train.trainer import Trainer
+
     device = choose_device(params.train.device)
+    if launched():
+        from gpt.distributed import start
+
+        workers = start.meet(device, params)
     model = initial_model(args.init, params.model, params.train, data.tokenizer, data.train)
-    provenance = {
+    provenance: dict[str, Any] = {
         "params": {"model": params.model.model_dump(), "train": params.train.model_dump()},
         "data": data.sha256 | origin(args.init),
         "versions": versions(),
         "machine": machine(device),
     }
+    if launched():
+        provenance = start.shared(provenance, params.train, workers)
     identity = run_identity(params, provenance)
+    if launched():
+        root = args.checkpoints
+        made = start.new_trainer(model, params.train, data, root, identity, provenance, workers)
+        return made, provenance
     checkpoints = Checkpoints(args.checkpoints, identity, params.train)
-    with LiveCurves(args.plots) as live:
-        trainer = Trainer(model.to(device), params.train, data, checkpoints, live)
-        trainer.run()
-        write_curves(args.plots, trainer.history)
-    write_json(args.circumstances, around)
-    return write_results(args, trainer, provenance | checkpoints.provenance())
+    return Trainer(model.to(device), params.train, data, checkpoints), provenance
 
 
 def write_results(args: argparse.Namespace, trainer: "Trainer", provenance: dict[str, Any]) -> str:

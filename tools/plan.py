@@ -51,6 +51,7 @@ def show_plan(args: argparse.Namespace) -> None:
     plan = Plan(name, params, config, source, args.machine, rates, args.price)
     lines = [*plan_lines(plan, known_speed(args, plan, probe))]
     lines += probe_lines(plan.memory.peak, probe) if probe else []
+    lines += plan_of_clusters(plan)
     print(*(wrapped(it, terminal_width(sys.stdout), INDENT) for it in lines), sep="\n")
 
 
@@ -61,7 +62,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     machines = ", ".join(machine.name for machine in MACHINES)
     parser.add_argument("--machine", type=machine_named, help=f"by its data sheet: {machines}")
     parser.add_argument("--tokens-per-second", type=partial(positive, "--tokens-per-second"))
-    price = "of an hour, in any currency"
+    price = "of an hour of one GPU or machine, in any currency"
     parser.add_argument("--price", type=partial(positive, "--price"), help=price)
     parser.add_argument("--measure", action="store_true", help="train a few steps for the speed")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
@@ -72,6 +73,17 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
     rates = "what this machine was found to do"
     parser.add_argument("--rates", type=Path, default=Path("checkpoints/machine.json"), help=rates)
     return parser.parse_args(arguments)
+
+
+def plan_of_clusters(plan: "Plan") -> list[str]:
+    """The lines of the same run on many GPUs, where the machine is one that nodes are made of."""
+    from gpt.plan.cluster import clusters
+    from gpt.plan.cluster_text import cluster_lines
+
+    if plan.machine is None:
+        return []
+    found = clusters(plan.config, plan.params.train, plan.memory, plan.machine)
+    return [*cluster_lines(found, plan.price)] if found else []
 
 
 def known_speed(args: argparse.Namespace, plan: "Plan", probe: "Probe | None") -> "Speed":

@@ -19,12 +19,25 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Node:
+    """GPUs in one box: bytes a second, one way, of each by NVLink and of all by the network."""
+
+    gpus: int
+    nvlink: float
+    network: float
+
+
+@dataclass(frozen=True)
 class Machine:
-    """An accelerator by its data sheet: bytes of memory, dense bfloat16 FLOPs a second."""
+    """An accelerator by its data sheet: bytes of memory, dense bfloat16 FLOPs a second, bytes a
+    second of its memory; and the node in which it is sold, None where cards are bought one by one.
+    """
 
     name: str
     memory: float
     peak_flops: float
+    bandwidth: float
+    node: Node | None
 
     def speed(self, config: GPTConfig) -> Speed:
         """The speed of training that reaches UTILISATION of the peak."""
@@ -32,12 +45,17 @@ class Machine:
         return Speed(tokens, f"assumed: {UTILISATION:.0%} of {self.name}'s peak")
 
 
+# NVIDIA's data sheets of DGX A100, DGX H100 and DGX H200. NVLink is given there for both ways
+# together, 600 and 900 GB/s; the network is 8 ports of InfiniBand at 200 and 400 Gb/s.
+DGX_A100 = Node(8, nvlink=300e9, network=200e9)
+DGX_H100 = Node(8, nvlink=450e9, network=400e9)
+
 # NVIDIA's data sheets, without sparsity: A100 80GB SXM, H100 SXM, H200 SXM, GeForce RTX 4090.
 MACHINES = (
-    Machine("a100", 80e9, 312e12),
-    Machine("h100", 80e9, 989e12),
-    Machine("h200", 141e9, 989e12),
-    Machine("rtx4090", 24e9, 165e12),
+    Machine("a100", 80e9, 312e12, 2.039e12, DGX_A100),
+    Machine("h100", 80e9, 989e12, 3.35e12, DGX_H100),
+    Machine("h200", 141e9, 989e12, 4.8e12, DGX_H100),
+    Machine("rtx4090", 24e9, 165e12, 1.008e12, None),
 )
 
 

@@ -6,8 +6,8 @@ A checkpoint is a folder `step-00000100` with `model.safetensors`, `optimizer.sa
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class State:
     recording: Mapping[str, Any]  # the params that decide what is in the history
     resumed: Sequence[Resumption]
     history: Mapping[str, Any]
+    workers: Mapping[str, Any] = field(default_factory=dict)  # the processes, if there are several
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,19 @@ def _state(values: Mapping[str, Any]) -> State:
     return TypeAdapter(State).validate_python(rest)
 
 
+def on_cpu(tensor: Tensor) -> Tensor:
+    """The tensor as a file takes it."""
+    return tensor.detach().cpu().contiguous()
+
+
 def tensors_of(
-    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
+    model: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    fetch: Callable[[Tensor], Tensor] = on_cpu,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The parameters by name and the optimizers' state, on the CPU."""
-    parameters = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-    return parameters, optimizer_tensors(optimizers)
+    """The parameters by name and the optimizers' state, each fetched by `fetch`."""
+    parameters = {name: fetch(p) for name, p in model.named_parameters()}
+    return parameters, optimizer_tensors(optimizers, fetch)
 
 
 @torch.no_grad()
@@ -112,10 +120,12 @@ def restore(
     restore_optimizers(optimizers, checkpoint.optimizer)
 
 
-def optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+def optimizer_tensors(
+    optimizers: Sequence[torch.optim.Optimizer], fetch: Callable[[Tensor], Tensor] = on_cpu
+) -> dict[str, Tensor]:
     """The optimizers' state as flat named tensors: `OPTIMIZER.PARAMETER.KEY`."""
     return {
-        f"{i}.{parameter}.{key}": value.detach().cpu().contiguous()
+        f"{i}.{parameter}.{key}": fetch(value)
         for i, optimizer in enumerate(optimizers)
         for parameter, state in optimizer.state_dict()["state"].items()
         for key, value in state.items()

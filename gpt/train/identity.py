@@ -18,9 +18,14 @@ RECORDED = frozenset(
         *("sample_every", "sample_prompt", "sample_tokens"),
     )
 )
-# Keys that decide nothing that the identity does not hold in another place: the device is in
-# `machine`, the hash of the initial weights in `data`.
-NEUTRAL = frozenset(("checkpoint_every", "checkpoints_gb", "resume", "device", "init_from"))
+# Keys that decide nothing, or rounding alone (how many processes share the work), or what the
+# identity holds in another place: the device is in `machine`, the initial weights' hash in `data`.
+NEUTRAL = frozenset(
+    (
+        *("checkpoint_every", "checkpoints_gb", "resume", "device", "init_from"),
+        *("launcher", "parallel", "hang_seconds"),
+    )
+)
 VERSIONS = ("torch", "numpy")
 # Modules on which only the records depend, and modules on which nothing depends: they read, check,
 # show and save. Every other one decides weights.
@@ -29,8 +34,9 @@ RECORDERS = (
     *("gpt.train.diagnostics", "gpt.train.history", "gpt.train.observer"),
 )
 NEUTRAL_MODULES = (
-    *("gpt.common", "gpt.train.checkpoint", "gpt.train.identity", "gpt.train.metrics"),
-    *("gpt.train.params", "gpt.train.progress", "gpt.train.resume", "gpt.train.signals"),
+    *("gpt.common", "gpt.distributed.launch", "gpt.train.checkpoint", "gpt.train.identity"),
+    *("gpt.train.metrics", "gpt.train.params", "gpt.train.progress", "gpt.train.resume"),
+    "gpt.train.signals",
 )
 
 Identity = Mapping[str, Any]

@@ -26,18 +26,26 @@ class Muon(torch.optim.Muon):
                 self._update(same, group)
 
     def _update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [m.grad for m in matrices if m.grad is not None]
-        momenta = [self._momentum(m) for m in matrices]
+        gradients = [self.held(m.grad) for m in matrices if m.grad is not None]
+        momenta = [self.held(self._momentum(m)) for m in matrices]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         mixed = torch._foreach_lerp(gradients, momenta, group["momentum"])
-        directions = orthogonal(
-            torch.stack(mixed if group["nesterov"] else momenta),
-            group["ns_coefficients"],
-            group["ns_steps"],
-        )
-        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-        rate = group["lr"] * shape_factor(matrices[0].shape)
-        torch._foreach_add_(matrices, list(directions.to(matrices[0].dtype)), alpha=-rate)
+        shape = matrices[0].shape
+        directions = self.directions(mixed if group["nesterov"] else momenta, shape, group)
+        held = [self.held(m) for m in matrices]
+        torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
+        rate = group["lr"] * shape_factor(shape)
+        torch._foreach_add_(held, list(directions.to(held[0].dtype)), alpha=-rate)
+
+    def held(self, matrix: Tensor) -> Tensor:
+        """The rows of a matrix that this process holds: all of them."""
+        return matrix
+
+    def directions(
+        self, held: Sequence[Tensor], shape: torch.Size, group: dict[str, Any]
+    ) -> Tensor:
+        """The same rows (N, rows, columns) of the orthogonal matrices, each of that `shape`."""
+        return orthogonal(torch.stack(list(held)), group["ns_coefficients"], group["ns_steps"])
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]

@@ -29,6 +29,8 @@ from gpt.train.schedule import Schedule, ScheduleKind
 
 Optimizer = Literal["adamw", "muon"]
 ResumeMode = Literal["same", "compatible", "never"]
+Parallel = Literal["ddp", "fsdp2"]
+LAUNCHER = r"^(python|torchrun( [\w./:=,-]+)*)$"  # no character that means something to a shell
 
 
 class ModelParams(Section):
@@ -58,6 +60,9 @@ class ModelParams(Section):
 class TrainParams(Section):
     """The training run."""
 
+    launcher: Annotated[str, Field(pattern=LAUNCHER)]  # of the stage's command, in dvc.yaml
+    parallel: Parallel  # of what torchrun starts
+    hang_seconds: Positive  # after which a process that does not answer the others is given up
     seed: Seed
     init_from: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]  # a name in models/, or 'scratch'
     init_std: Annotated[float, Field(gt=0, le=1e3)]  # above, the first losses overflow

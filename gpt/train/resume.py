@@ -37,11 +37,16 @@ class Checkpoints:
         self.root, self.identity, self.params = root, identity, params
         self.recording = recording(params)
         self.resumed: list[Resumption] = []
+        self.workers: dict[str, Any] = {}  # how the work is shared, which decides rounding alone
 
     @property
     def folder(self) -> Path:
         """The folder of this run."""
         return self.root / digest(self.identity)
+
+    def path(self, step: int) -> Path:
+        """The checkpoint of a step."""
+        return self.folder / f"step-{step:08d}"
 
     def save(
         self,
@@ -51,8 +56,8 @@ class Checkpoints:
         optimizer: Mapping[str, Tensor],
     ) -> Path:
         """Write a checkpoint, and drop those of this run that it makes superfluous."""
-        state = State(step, self.identity, self.recording, self.resumed, history)
-        path = self.folder / f"step-{step:08d}"
+        workers, path = self.workers, self.path(step)
+        state = State(step, self.identity, self.recording, self.resumed, history, workers)
         write_checkpoint(path, Checkpoint(state, model, optimizer))
         older = [old for old in _steps(self.folder) if _number(old) < step]
         for old in older[KEPT - 1 :]:
@@ -132,8 +137,8 @@ class Checkpoints:
 
     def _changes(self, state: State) -> dict[str, tuple[Any, Any]]:
         """What is another than when a state was saved: by key, then and now."""
-        then = flat({**_plain(state.identity), **state.recording})
-        now = flat({**_plain(self.identity), **self.recording})
+        then = flat({**_plain(state.identity), **state.recording, **state.workers})
+        now = flat({**_plain(self.identity), **self.recording, **self.workers})
         return {key: (then.get(key), now.get(key)) for key in changed(then, now)}
 
     def _offer(self) -> None:

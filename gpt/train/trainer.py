@@ -14,7 +14,7 @@ from gpt.common.screen import say
 from gpt.data.batches import Batches
 from gpt.data.dataset import Dataset
 from gpt.language_model import LanguageModel
-from gpt.train.checkpoint import DAMAGE, restore, tensors_of
+from gpt.train.checkpoint import DAMAGE, Checkpoint, restore, tensors_of
 from gpt.train.device_losses import DeviceLosses, Diverged
 from gpt.train.history import History
 from gpt.train.observer import Observer
@@ -61,19 +61,19 @@ class Trainer:
                 self.train_step()
                 self.observe()
                 progress.show(self.step, self.history, self.speed)
-                stop = bool(signals)
+                stop = self.stop_signal(signals)
                 if stop or self.due(self.params.checkpoint_every):
                     path = self.save()
                 if stop and self.step < steps:
                     raise Interrupted(
-                        signals[0], f"stopped after step {self.step}, saved in {path}, run it again"
+                        stop, f"stopped after step {self.step}, saved in {path}, run it again"
                     )
 
     def train_step(self) -> None:
         """One optimizer step over tokens_per_step tokens; its loss stays on the device."""
         started, params = time.perf_counter(), self.params
         set_lr(self.optimizers, self.schedule.factor(self.step))
-        torch.manual_seed(_mix(params.seed, self.step))  # dropout
+        torch.manual_seed(mixed_seed(params.seed, self.step))  # dropout
         inputs, targets = self.batches.at(self.step)
         loss = self.gradients(inputs, targets)
         before = self.diagnose(inputs)
@@ -109,6 +109,10 @@ class Trainer:
             ) from None
         self.speed.add(0, time.perf_counter() - started)
 
+    def stop_signal(self, signals: list[int]) -> int:
+        """The first of the signals that ask to stop, 0 without one."""
+        return signals[0] if signals else 0
+
     def due(self, every: int) -> bool:
         """Whether something is due that is done every so many steps and at the end; 0: never."""
         return bool(every) and (self.step == self.params.steps or self.step % every == 0)
@@ -137,12 +141,16 @@ class Trainer:
         tensors = tensors_of(self.model, self.optimizers)
         return self.checkpoints.save(self.step, self.history.to_json(), *tensors)
 
+    def found(self) -> Checkpoint | None:
+        """The checkpoint to go on from, if there is one."""
+        return self.checkpoints.find()
+
     def resume(self) -> None:
         """Go on from the newest valid checkpoint that `train.resume` allows, if there is one.
 
         Raises UserError if it is of a run that this code cannot go on with.
         """
-        found = self.checkpoints.find()
+        found = self.found()
         if found is None:
             return
         try:
@@ -164,6 +172,6 @@ def _batches(model: LanguageModel, params: TrainParams, data: Dataset) -> Batche
     return Batches(data.train, params.seed, rows, block_size, separator)
 
 
-def _mix(seed: int, step: int) -> int:
+def mixed_seed(seed: int, step: int) -> int:
     """One 64-bit seed from two numbers."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)

@@ -36,7 +36,7 @@ def params(tmp_path: Path) -> Path:
 
 def test_the_promised_presets_are_there() -> None:
     promised = ("shakespeare-char", "shakespeare-nanogpt", "shakespeare-bpe", "gpt2-124m", "tiny")
-    assert {*promised, "stories", "finetune-gpt2-shakespeare", "bigram"} <= set(NAMES)
+    assert {*promised, "stories", "finetune-gpt2-shakespeare", "bigram", "gpt2-xl"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -138,6 +138,28 @@ def test_gpt2_124m_is_gpt2(params: Path) -> None:
     got = load_params(params)
     assert count_parameters(new_config(got.model, 50257)) == 124_439_808
     assert got.train.tokens_per_step == 524_288
+    assert got.train.steps * got.train.tokens_per_step == pytest.approx(10e9, rel=0.005)
+    assert (got.train.launcher[-18:], got.train.parallel) == ("--nproc-per-node 8", "ddp")
+
+
+def test_gpt2_xl_is_llm_cs_run(params: Path) -> None:
+    """scripts/run_gpt2_1558M.sh of karpathy/llm.c."""
+    apply(params, "gpt2-xl")
+    got = load_params(params)
+    assert count_parameters(new_config(got.model, 50257)) == 1_557_611_200
+    train: dict[str, Any] = {
+        "parallel": "fsdp2",
+        "steps": 32_000,
+        "tokens_per_step": 1_048_576,
+        "batch_size": 16,
+        "optimizer": "adamw",
+        "lr": 0.0006,
+        "weight_decay": 0.1,
+        "schedule": "cosine",
+        "warmup_steps": 700,
+        "final_lr_fraction": 0.1,
+    }
+    assert {key: getattr(got.train, key) for key in train} == train
 
 
 def test_the_finetuning_preset_continues_gpt2_itself(params: Path) -> None:

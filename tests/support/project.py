@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.support.dvc_yaml import STAGES
+from tests.support.dvc_yaml import arguments
 from tests.support.imports import ROOT
 from tests.support.models import write_reference
 
@@ -49,8 +48,7 @@ ENV = {
 
 def stage_arguments(stage: str) -> list[str]:
     """The words that dvc.yaml puts behind `python -m stages.NAME`; training starts from scratch."""
-    command = STAGES[stage]["cmd"]
-    words = shlex.split(command.replace("models/${train.init_from}", str(SCRATCH)))
+    words = [word.replace("models/${train.init_from}", str(SCRATCH)) for word in arguments(stage)]
     assert words[:3] == ["python", "-m", f"stages.{stage}"]
     return words[3:]
 

@@ -1,0 +1,1 @@
+"""Training by several processes under torchrun, applied to `gpt.train` from outside."""
