@@ -58,8 +58,8 @@ verify: $(READY) ## prove it equal to Hugging Face's; FORCE=1, HF=gpt2
 prove: $(READY) ## run the pipeline in two places, compare every byte
 	python -m tests.pipeline.prove
 
-chaos: $(READY) ## kill the pipeline a hundred times, compare every byte
-	python -m tests.robustness.chaos --kills 100
+chaos: $(READY) ## kill the pipeline a hundred times, compare; TORCHRUN=1: its workers
+	python -m $(if $(TORCHRUN),tests.robustness.chaos_distributed --kills 20,tests.robustness.chaos --kills 100)
 
 fuzz: $(READY) ## bad input by the thousand: make fuzz CASES=1000
 	python -m tests.robustness.fuzzing --cases $(CASES)

@@ -1,5 +1,6 @@
 """The end of a stage that DVC runs: a signal reaches it, and its status stands in DVC's message."""
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from dvc.stage.exceptions import StageCmdFailedError
 from gpt.common.errors import Interrupted
 
 AGAIN = "interrupted, run the same command again"
+TORCHRUN = re.compile(r"(.*/)?torchrun")
 STOPS = (signal.SIGINT, signal.SIGTERM)  # after which training has saved its checkpoint
 
 
@@ -36,11 +38,13 @@ def passing_on_kill() -> Iterator[None]:
 
 
 def _pass_on(signum: int, _frame: object) -> None:
-    """Send the signal to each process below this one that waits for no other."""
+    """Send the signal to each process below this one that waits for no other, and to torchrun."""
     below = psutil.Process().children(recursive=True)
     for process in below:
         with suppress(psutil.NoSuchProcess):
-            if not process.children():  # not to a shell, which would end before its command
+            # Not to a shell, which would end before its command; to torchrun, which would otherwise
+            # start its workers again.
+            if not process.children() or any(map(TORCHRUN.fullmatch, process.cmdline())):
                 process.send_signal(signum)
     if not below:
         raise Interrupted(signum, AGAIN)

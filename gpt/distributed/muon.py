@@ -33,8 +33,8 @@ class ShardedMuon(Muon):
         rows, columns = shape
         heights, owned = row_counts(rows, size), shares(len(held), size)
         mine = owned[rank]
-        # What is orthogonalised is rounded to bfloat16 first: rounded here, half as much is sent.
-        sent = torch.stack(list(held)).bfloat16()  # (N, own rows, columns)
+        # Rounded before it is sent, not after: in bfloat16 half as much.
+        sent = torch.stack(list(held)).to(self.dtype)  # (N, own rows, columns)
         to_owners = [count * heights[rank] * columns for count in owned]
         to_me = [mine * height * columns for height in heights]
         slices = zip(_exchanged(sent, to_owners, to_me), heights, strict=True)
@@ -58,7 +58,8 @@ def shares(count: int, size: int) -> list[int]:
 
 def _exchanged(values: Tensor, sent: list[int], received: list[int]) -> tuple[Tensor, ...]:
     """What each process sends to this one, of the given sizes, for so many `values` to each."""
-    words = values.flatten().view(torch.int16)  # gloo sends no bfloat16
-    out = words.new_empty(sum(received))
-    dist.all_to_all_single(out, words, received, sent)
-    return torch.split(out.view(torch.bfloat16), received)
+    data = values.flatten().view(torch.uint8)  # gloo sends no bfloat16
+    size = values.itemsize
+    out = data.new_empty(size * sum(received))
+    dist.all_to_all_single(out, data, [size * n for n in received], [size * n for n in sent])
+    return torch.split(out.view(values.dtype), received)

@@ -1,6 +1,7 @@
 """The processes of a run: what they agree on, and what the first of them does for all."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,11 +10,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, by its page
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from gpt.common.errors import UserError
 from gpt.distributed.launch import LostWorker
 
 T = TypeVar("T")
+SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+MISSING = re.compile(r"[Rr]anks? ([\d, ]+?) failed|from rank (\d+)")  # of a monitored barrier
 ASKING_SECONDS = 5.0  # for who is still there, once a process has not answered in time
 
 
@@ -67,40 +72,70 @@ class Workers:
         return value / self.size
 
     def lost(self, error: RuntimeError) -> LostWorker:
-        """What to raise for a message between the processes that failed: it names who is gone."""
+        """What to raise where a message between the processes failed: it names who is gone."""
+        gone = "another process"
         try:
             wait = timedelta(seconds=ASKING_SECONDS)
             dist.monitored_barrier(self.control, wait, wait_all_ranks=True)
-            found = "all answer again"
         except RuntimeError as missing:
-            found = str(missing).strip().splitlines()[0]
+            named = MISSING.search(str(missing))
+            gone = f"rank {named[1] or named[2]}" if named else gone
         return LostWorker(
-            f"rank {self.rank} of {self.size} lost another process ({found}), {_reason(error)}, "
-            "torchrun --max-restarts starts all of them again from the last checkpoint"
+            f"no answer from {gone} ({reason(error)}), rank {self.rank} of {self.size}, "
+            "run it again, it goes on from its last checkpoint; torchrun --max-restarts does so"
         )
 
 
-def join(device: torch.device, timeout_seconds: float) -> Workers:
+def join(device: torch.device, hang_seconds: float) -> Workers:
     """Meet the other processes; one that does not answer for so long is given up.
 
-    Raises UserError on a device that has no way to talk to others.
+    Raises UserError on a device that has no way to talk to others, LostWorker if not all came.
     """
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"train.device is {device.type}, torchrun needs cuda or cpu, set one")
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    timeout = timedelta(seconds=timeout_seconds)
+    timeout = timedelta(seconds=hang_seconds)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timeout)
-    control = dist.new_group(backend="gloo", timeout=timeout)
-    return Workers(dist.get_rank(), dist.get_world_size(), device, control)
+    try:
+        store = _store(timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        control = dist.new_group(backend="gloo", timeout=timeout)
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        raise LostWorker(
+            f"not all processes came ({reason(error)}), rank {rank} of {size}, run it again"
+        ) from None
+    return Workers(rank, size, device, control)
+
+
+def _store(timeout: timedelta) -> Store:
+    """Where the processes find each other, empty after each restart.
+
+    The store that torchrun shares with its workers is not: it keeps the addresses of those that
+    are gone (github.com/pytorch/pytorch/issues/135712). On one machine the restarts are counted,
+    on several, where each counts its own, torchrun must be told not to share it.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if shared and os.environ["GROUP_WORLD_SIZE"] != "1":
+        raise UserError(
+            f"{SHARED_STORE} is not set, where torchrun is started, set it to 1 on each machine"
+        )
+    serves = not shared and os.environ["RANK"] == "0"
+    store: Store = TCPStore(host, port, is_master=serves, timeout=timeout, multi_tenant=True)
+    restart = f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    return PrefixStore(restart, store) if shared else store
 
 
 def is_lost(error: RuntimeError) -> bool:
     """Whether an error says that another process is gone or does not answer."""
-    words = ("Connection", "Timed out", "timed out", "Socket", "Broken pipe")
+    words = ("onnection", "imed out", "Socket", "Broken pipe", "Application timeout")
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 
-def _reason(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[0].rpartition("] ")[2]
+def reason(error: RuntimeError) -> str:
+    """The part of a message of gloo's that says what happened."""
+    return str(error).strip().splitlines()[0].rpartition("] ")[2].partition(". This is")[0]

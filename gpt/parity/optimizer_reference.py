@@ -6,6 +6,7 @@ Slow and obvious, and without a line of `torch` or of `gpt.train`: AdamW after L
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class Settings:
     betas: Sequence[float] = (0.8, 0.95)
     weight_decay: float = 0.5
     grad_clip: float = 3.0
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of our matrix products, not of these
 
 
 def trained(

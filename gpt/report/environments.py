@@ -28,6 +28,7 @@ def elsewhere(a: Side, b: Side) -> str | None:
     kinds = {key.split(".")[0] for key in differing_keys([*a, *b])}
     words = {
         "machine": "another machine",
+        "workers": "other processes",
         "versions": "other versions",
         "resumed": "a run resumed under something else",
     }

@@ -23,7 +23,7 @@ BESIDE = ("_speed.json", "_provenance.json", "_circumstances.json")  # no metric
 STAGES = ("download", "tokenize", "train", "eval")  # those that lead to the loss
 SECTIONS = (*STAGES, "model")
 # Of the provenance: what can change a result beside the recipe.
-ENVIRONMENT = ("machine", "versions", "resumed")
+ENVIRONMENT = ("machine", "workers", "versions", "resumed")
 RESULTS = ("metrics/", "plots/eval")  # outputs that are compared
 ORIGIN = ("data/", "models/")  # what training reads and may start from
 

@@ -5,17 +5,24 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-NARROW = 512  # channels below which a CPU multiplies float32 as fast as bfloat16
-
 
 class Muon(torch.optim.Muon):
-    """The optimizer of PyTorch, with the same settings and state and the same steps."""
+    """The optimizer of PyTorch, with the same settings and state and the same steps.
+
+    It orthogonalises in bfloat16 as PyTorch's does, or in another `dtype`.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], dtype: torch.dtype = torch.bfloat16, **settings: Any
+    ) -> None:
+        super().__init__(params, **settings)
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -45,7 +52,8 @@ class Muon(torch.optim.Muon):
         self, held: Sequence[Tensor], shape: torch.Size, group: dict[str, Any]
     ) -> Tensor:
         """The same rows (N, rows, columns) of the orthogonal matrices, each of that `shape`."""
-        return orthogonal(torch.stack(list(held)), group["ns_coefficients"], group["ns_steps"])
+        matrices = torch.stack(list(held)).to(self.dtype)
+        return orthogonal(matrices, group["ns_coefficients"], group["ns_steps"])
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
@@ -64,13 +72,11 @@ def shape_factor(shape: Sequence[int]) -> float:
 def orthogonal(matrices: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
     """Matrices (N, rows, columns) with their singular values brought near one.
 
-    By Newton-Schulz iterations of a quintic polynomial with the given coefficients, in bfloat16,
-    or in float32 where that is no slower.
+    By Newton-Schulz iterations of a quintic polynomial with the given coefficients.
     """
     a, b, c = coefficients
     tall = matrices.size(1) > matrices.size(2)
-    narrow = matrices.device.type == "cpu" and min(matrices.shape[1:]) < NARROW
-    x = (matrices.mT if tall else matrices).to(torch.float32 if narrow else torch.bfloat16)
+    x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
         gram = x @ x.mT

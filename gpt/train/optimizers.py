@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from gpt.config import Precision
 from gpt.train.muon import Muon
 
 
@@ -24,6 +25,8 @@ class OptimizerParams(Protocol):
     def betas(self) -> Sequence[float]: ...
     @property
     def weight_decay(self) -> float: ...
+    @property
+    def dtype(self) -> Precision: ...
 
 
 def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -46,6 +49,7 @@ def make_optimizers(model: nn.Module, params: OptimizerParams) -> list[torch.opt
         optimizers.append(
             Muon(
                 matrices,
+                dtype=getattr(torch, params.dtype),  # of its matrix products, as of all others
                 lr=params.muon_lr,
                 momentum=params.muon_momentum,
                 weight_decay=params.weight_decay,

@@ -1,8 +1,9 @@
 """The sections `model` and `train` of params.yaml."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gpt.common.params import (
     Count,
@@ -30,7 +31,15 @@ from gpt.train.schedule import Schedule, ScheduleKind
 Optimizer = Literal["adamw", "muon"]
 ResumeMode = Literal["same", "compatible", "never"]
 Parallel = Literal["ddp", "fsdp2"]
-LAUNCHER = r"^(python|torchrun( [\w./:=,-]+)*)$"  # no character that means something to a shell
+LAUNCHER = re.compile(r"python|torchrun( [\w./:=,-]+)*")  # nothing that a shell would read anew
+
+
+def _known_launcher(value: str) -> str:
+    if LAUNCHER.fullmatch(value) is None:
+        raise ValueError(
+            f"{value!r} is neither python nor torchrun with options of letters, digits and ./:=,-_"
+        )
+    return value
 
 
 class ModelParams(Section):
@@ -60,9 +69,6 @@ class ModelParams(Section):
 class TrainParams(Section):
     """The training run."""
 
-    launcher: Annotated[str, Field(pattern=LAUNCHER)]  # of the stage's command, in dvc.yaml
-    parallel: Parallel  # of what torchrun starts
-    hang_seconds: Positive  # after which a process that does not answer the others is given up
     seed: Seed
     init_from: Annotated[str, Field(pattern=r"^[\w-][\w.-]*$")]  # a name in models/, or 'scratch'
     init_std: Annotated[float, Field(gt=0, le=1e3)]  # above, the first losses overflow
@@ -96,6 +102,9 @@ class TrainParams(Section):
     checkpoints_gb: Positive  # of all runs together
     resume: ResumeMode
     network_every: Natural  # 0 turns it off
+    launcher: Annotated[str, AfterValidator(_known_launcher)]  # of the stage, in dvc.yaml
+    parallel: Parallel  # of what torchrun starts
+    hang_seconds: Positive  # after which a process that does not answer the others is given up
 
     @model_validator(mode="after")
     def _does_not_start_from_its_own_result(self) -> "TrainParams":

@@ -70,6 +70,19 @@ def test_committed_params_are_valid() -> None:
         ("verify_logits", "batch_size", 2**62, "verify_logits.batch_size is 461168601842738"),
         ("verify_logits", "greedy_prompts", 10**6, "verify_logits.greedy_prompts is 1000000"),
         ("eval", "stride", 1000, "params.yaml: eval.stride 1000 is above model.block_size 168,"),
+        (
+            "train",
+            "launcher",
+            "torchrun; ls",
+            "train.launcher: 'torchrun; ls' is neither python",
+        ),
+        (
+            "train",
+            "launcher",
+            "python3",
+            "train.launcher: 'python3' is neither python nor",
+        ),
+        ("train", "launcher", "torchrun $X", "options of letters, digits and ./:=,-_"),
         ("eval", "prompts", None, "eval.prompts is None, input should be a valid list"),
     ],
 )

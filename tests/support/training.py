@@ -1,5 +1,6 @@
 """Small seeded training runs, and everything that they leave behind."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def make_model(kind: str, vocab_size: int, dropout: float, params: TrainParams) 
 
 def make(
     folder: Path,
-    kind: type[Trainer] = Trainer,
+    kind: Callable[[LanguageModel, TrainParams, Dataset, Checkpoints], Trainer] = Trainer,
     dropout: float = 0.0,
     identity: dict[str, Any] | None = None,
     tokens: int = 2400,

@@ -23,14 +23,13 @@ def set_gradients(parameters: list[nn.Parameter], seed: int) -> None:
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
-@pytest.mark.parametrize(("narrow", "allowed"), [(0, 0.01), (512, 0.02)])
-def test_steps_are_those_of_pytorch(
-    nesterov: bool, narrow: int, allowed: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Which rounds to bfloat16, as ours does where matrices are wide."""
-    monkeypatch.setattr("gpt.train.muon.NARROW", narrow)
+@pytest.mark.parametrize(
+    ("dtype", "allowed"), [(torch.bfloat16, 0.01), (torch.float32, 0.02)], ids=["bf16", "fp32"]
+)
+def test_steps_are_those_of_pytorch(nesterov: bool, dtype: torch.dtype, allowed: float) -> None:
+    """Which rounds to bfloat16."""
     ours, theirs = matrices(1), matrices(1)
-    one = Muon(ours, lr=0.1, weight_decay=0.2, momentum=0.9, nesterov=nesterov)
+    one = Muon(ours, dtype, lr=0.1, weight_decay=0.2, momentum=0.9, nesterov=nesterov)
     other = torch.optim.Muon(theirs, lr=0.1, weight_decay=0.2, momentum=0.9, nesterov=nesterov)
     for seed in (2, 3, 4):
         set_gradients(ours, seed)
