@@ -1,7 +1,12 @@
-"""CTranslate2 as a peer, where it is installed."""
+"""CTranslate2 as a peer, where it is installed.
+
+It runs in a process of its own: two libraries of OpenMP in one process halve the speed of both.
+"""
 
 import importlib.util
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,21 +35,16 @@ def ctranslate2_decoders(model: Any, folder: Path, device: str) -> dict[str, Dec
     """transformers' model as CTranslate2 runs it, by precision; none where it is not installed."""
     if importlib.util.find_spec("ctranslate2") is None:
         return {}
-    import ctranslate2
-
     saved, converted = folder / "transformers", folder / "ctranslate2"
     model.save_pretrained(saved)
     converter(str(saved), Words(model.config.vocab_size)).convert(str(converted))
-    threads = torch.get_num_threads()
-    return {
-        width: partial(
-            decode,
-            ctranslate2.Generator(
-                str(converted), device=device, compute_type=kind, intra_threads=threads
-            ),
-        )
-        for width, kind in PRECISIONS.items()
-    }
+    process = ProcessPoolExecutor(
+        1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=load,
+        initargs=(str(converted), device, torch.get_num_threads()),
+    )
+    return {width: partial(decode_there, process, width) for width in PRECISIONS}
 
 
 def converter(saved: str, words: Words) -> Any:
@@ -58,9 +58,29 @@ def converter(saved: str, words: Words) -> Any:
     return WithWords(saved)
 
 
-def decode(generator: Any, prompt: list[int], new: int) -> list[int]:
-    """Greedy text of exactly `new` tokens."""
-    made = generator.generate_batch(
+GENERATORS: dict[str, Any] = {}  # of the process that `load` ran in
+
+
+def load(converted: str, device: str, threads: int) -> None:
+    """Read a converted model in each precision."""
+    import ctranslate2
+
+    for width, kind in PRECISIONS.items():
+        GENERATORS[width] = ctranslate2.Generator(
+            converted, device=device, compute_type=kind, intra_threads=threads
+        )
+
+
+def decode_there(
+    process: ProcessPoolExecutor, width: str, prompt: list[int], new: int
+) -> list[int]:
+    """Greedy text of exactly `new` tokens, from a process that has loaded the model."""
+    return process.submit(decode, width, prompt, new).result()
+
+
+def decode(width: str, prompt: list[int], new: int) -> list[int]:
+    """The same in this process."""
+    made = GENERATORS[width].generate_batch(
         [[f"t{i}" for i in prompt]],
         max_length=new,
         min_length=new,

@@ -11,6 +11,7 @@ import torch
 from gpt.common.screen import current
 
 OURS = "ours"
+REST = 0.5  # seconds before each run; idle threads of the one before spin for up to 0.2
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def measure(what: str, works: Mapping[str, Work], rounds: int, device: str) -> M
         order.reverse()
         for name in order:
             work = works[name]
+            time.sleep(REST)
             rates[name].append(work.amount / seconds(work.run, device))
     return Measured(rates, first)
 
