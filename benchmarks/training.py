@@ -33,7 +33,20 @@ def measured(setting: Setting) -> Findings:
     for dtype in SHORT:
         findings.add(speed(setting, dtype))
         findings.add(memory(setting, dtype))
+    if setting.nanogpt and setting.device == "cpu":
+        findings.figures |= over_nanogpt_as_shipped(setting, findings.figures)
     return findings
+
+
+def over_nanogpt_as_shipped(setting: Setting, figures: dict[str, float | bool]) -> dict[str, float]:
+    """Ours in its faster precision over nanoGPT's float32, which its README takes for a CPU.
+
+    Of different moments of a run, unlike the ratios within a round.
+    """
+    name = f"train_{setting.size}"
+    ours = {short: figures[f"{name}_{short}"] for short in SHORT.values()}
+    theirs = ours["fp32"] / figures[f"{name}_over_nanogpt_fp32"]
+    return {f"{name}_over_nanogpt_as_shipped": max(ours.values()) / theirs}
 
 
 def speed(setting: Setting, dtype: Precision) -> Findings:

@@ -95,6 +95,16 @@ def test_the_best_peer_is_not_told_where_one_was_not_measured() -> None:
     assert not [name for name in findings.figures if "best_peer" in name or "nanogpt" in name]
 
 
+def test_ours_is_compared_with_nanogpt_as_it_is_shipped() -> None:
+    figures: dict[str, float | bool] = {
+        "train_0m_fp32": 6.0,
+        "train_0m_bf16": 8.0,
+        "train_0m_over_nanogpt_fp32": 1.5,
+    }
+    shipped = training.over_nanogpt_as_shipped(SETTING, figures)
+    assert shipped == {"train_0m_over_nanogpt_as_shipped": 2.0}
+
+
 def test_the_figures_of_training_are_named_after_the_published_size() -> None:
     config = GPTConfig(50257, 1024, 12, 12, 768)
     assert replace(SETTING, config=config).size == "124m"
