@@ -55,6 +55,7 @@ def test_training_measures_all_three(in_this_process: None, tmp_path: Path) -> N
         "train_0m_share_of_matmul_peak_fp32",
         "train_0m_over_best_peer_fp32",
         "train_0m_over_best_peer_bf16",
+        "train_0m_over_nanogpt_as_shipped",
         "train_0m_over_nanogpt_fp32",
         "train_0m_over_nanogpt_bf16",
         "train_0m_over_transformers_fp32",
