@@ -99,7 +99,7 @@ def main() -> None:
             ip("-n", "gpt-b", "link", "set", LINK, "down")
             print(f"gpt-b cut off after step {CUT_AFTER}")
             code = left.wait()
-            lost.terminate()
+            lost.kill()  # torchrun, which asks the other host for minutes before it ends
             lost.wait()
         said = (folder / "gpt-a.log").read_text()
         found = float(read_json(folder / "metrics/train.json")["final_val_loss"])
