@@ -18,7 +18,8 @@ from gpt.common.files import read_json
 from tests.support.project import ENV, differences, outputs, project, run, write_param
 
 PROCESSES = 2
-SECONDS = 9.0  # within which a worker is killed after its start, which takes about half of them
+EARLY = 0.25  # the share of kills while a generation of workers still starts
+SECONDS = 2.0  # within which one is killed after its start, or after its first checkpoint
 TOLERANCE = 1e-5
 SETTINGS: dict[str, Any] = {
     "dtype": "float32",
@@ -53,6 +54,11 @@ class Training:
         if process.wait():
             raise RuntimeError(self.said.read_text()[-3000:])
 
+    def newest(self) -> str:
+        """The name of the newest checkpoint."""
+        steps = self.folder.glob("checkpoints/train/*/step-*")
+        return max((path.name for path in steps), default="no step")
+
     def loss(self) -> float:
         """The validation loss at the end."""
         return float(read_json(self.folder / "metrics/train.json")["final_val_loss"])
@@ -71,7 +77,9 @@ def workers(process: subprocess.Popen[bytes]) -> set[psutil.Process]:
     return found
 
 
-def disturb(process: subprocess.Popen[bytes], kills: int, dice: random.Random) -> int:
+def disturb(
+    training: Training, process: subprocess.Popen[bytes], kills: int, dice: random.Random
+) -> int:
     """Kill one worker of each generation, so often; how many were killed before the end."""
     known: set[psutil.Process] = set()
     for number in range(1, kills + 1):
@@ -79,8 +87,10 @@ def disturb(process: subprocess.Popen[bytes], kills: int, dice: random.Random) -
             if process.poll() is not None:
                 return number - 1
             time.sleep(0.1)
-        delay = dice.uniform(0, SECONDS)
-        time.sleep(delay)
+        early, before = dice.random() < EARLY, training.newest()
+        while not early and training.newest() == before and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(dice.uniform(0, SECONDS))
         victim = dice.choice(sorted(alive, key=lambda worker: worker.pid))
         try:
             rank = victim.environ()["RANK"]
@@ -88,7 +98,8 @@ def disturb(process: subprocess.Popen[bytes], kills: int, dice: random.Random) -
         except psutil.NoSuchProcess:
             return number - 1
         known |= alive
-        print(f"{number:3} rank {rank} killed {delay:.1f} s after its start", flush=True)
+        when = "as it starts" if early else f"after {training.newest()}"
+        print(f"{number:3} rank {rank} killed {when}", flush=True)
     return kills
 
 
@@ -97,7 +108,7 @@ def chaos(folder: Path, kills: int, steps: int, parallel: str, dice: random.Rand
     calm, wild = (Training(folder / name, steps, parallel, 2 * kills) for name in ("calm", "wild"))
     calm.ended(calm.start())
     process = wild.start()
-    done = disturb(process, kills, dice)
+    done = disturb(wild, process, kills, dice)
     wild.ended(process)
     apart = abs(wild.loss() - calm.loss()) / calm.loss()
     other = differences(outputs(calm.folder), outputs(wild.folder))

@@ -21,7 +21,7 @@ HOSTS = {"gpt-a": "10.77.0.1", "gpt-b": "10.77.0.2"}
 LINK = "gpt0"  # the interface of each
 RENDEZVOUS = f"--rdzv-backend c10d --rdzv-id cut --rdzv-endpoint {HOSTS['gpt-a']}:29400"
 LAUNCHER = f"torchrun --nnodes 1:2 --nproc-per-node 1 --max-restarts 5 {RENDEZVOUS}"
-STEPS, CUT_AFTER = 1500, 200
+STEPS, CUT_AFTER = 600, 100
 TOLERANCE = 1e-5
 TELLING = ("error:", "resuming", "going on", "train ")  # of what a run says
 
@@ -68,16 +68,17 @@ def prepared(folder: Path) -> Path:
 def train(folder: Path, host: str) -> subprocess.Popen[bytes]:
     """Begin the stage on a host; what it says goes into a file of its name."""
     env = ENV | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "GLOO_SOCKET_IFNAME": LINK}
-    local = ("--local-addr", HOSTS[host])
+    serves = f"is_host={int(host == 'gpt-a')}"  # torchrun does not find its address in a namespace
+    local = ("--local-addr", HOSTS[host], "--rdzv-conf", serves)
     command = (*LAUNCHER.split(), *local, "-m", "stages.train", *stage_arguments("train"))
     with (folder / f"{host}.log").open("wb") as file:
         inside = ("ip", "netns", "exec", host, *command)
         return subprocess.Popen(inside, cwd=folder, env=env, stdout=file, stderr=file)
 
 
-def wait_for_step(folder: Path, step: int) -> None:
-    """Wait until a checkpoint of that step or a later one is there."""
-    while not any(
+def wait_for_step(folder: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a checkpoint of that step or a later one is there, or the process has ended."""
+    while process.poll() is None and not any(
         int(path.name.removeprefix("step-")) >= step
         for path in folder.glob("checkpoints/train/*/step-*")
     ):
@@ -94,11 +95,11 @@ def main() -> None:
         shutil.rmtree(folder / "checkpoints/train")
         with hosts():
             left, lost = (train(folder, host) for host in HOSTS)
-            wait_for_step(folder, CUT_AFTER)
+            wait_for_step(folder, CUT_AFTER, left)
             ip("-n", "gpt-b", "link", "set", LINK, "down")
             print(f"gpt-b cut off after step {CUT_AFTER}")
             code = left.wait()
-            lost.terminate()
+            lost.kill()  # torchrun, which asks the other host for minutes before it ends
             lost.wait()
         said = (folder / "gpt-a.log").read_text()
         found = float(read_json(folder / "metrics/train.json")["final_val_loss"])
