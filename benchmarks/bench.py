@@ -122,7 +122,7 @@ def parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=count, default=size)
     parser.add_argument("--n-head", type=count, help="GPT-2's head size, where it divides")
     parser.add_argument("--batch-size", type=count, help=f"of a training step: {BATCH}")
-    parser.add_argument("--new-tokens", type=count, default=64, help="of a generated text")
+    parser.add_argument("--new-tokens", type=count, default=128, help="of a generated text")
     parser.add_argument("--rounds", type=count, default=5, help="in which all work takes its turn")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--nanogpt", type=Path, help="a checkout of it, to measure it too")

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from benchmarks.rounds import Work
 from gpt.config import GPTConfig, Precision
+from gpt.decode import in_huge_pages
+from gpt.head_loss import padding
 from gpt.plan.speed import COPIED, DTYPES
 
 PRODUCTS, READING = "matrix products", "reading memory"
@@ -24,7 +26,8 @@ def products(config: GPTConfig, rows: int, dtype: Precision, device: str) -> Wor
     width, inner = config.n_embd, config.mlp_width
     block = ((width, 3 * width), (width, width), (width, inner), (inner, width))
     layers = [Layer.random(rows, *shape, DTYPES[dtype], device) for shape in block]
-    head = Layer.random(rows, width, config.vocab_size, DTYPES[dtype], device)
+    vocabulary = config.vocab_size + padding(config.vocab_size)  # odd widths are slower
+    head = Layer.random(rows, width, vocabulary, DTYPES[dtype], device)
 
     def run() -> None:
         for _ in range(config.n_layer):
@@ -32,13 +35,14 @@ def products(config: GPTConfig, rows: int, dtype: Precision, device: str) -> Wor
                 layer.multiply()
         head.multiply()
 
-    weights = config.n_layer * sum(i * o for i, o in block) + width * config.vocab_size
+    weights = config.n_layer * sum(i * o for i, o in block) + width * vocabulary
     return Work(run, 6 * rows * weights)  # 2 in the forward pass, 4 in the backward pass
 
 
 def reading(n_bytes: int, times: int, device: str) -> Work:
     """Memory of `n_bytes`, or of more than caches hold, read `times` times. In bytes."""
-    memory = torch.ones(max(n_bytes, COPIED) // 4, dtype=torch.float32, device=device)
+    numbers = torch.ones(max(n_bytes, COPIED) // 4, dtype=torch.float32, device=device)
+    memory = in_huge_pages(numbers)  # as the decoder's weights are
     return Work(partial(_read, memory, times), times * memory.nbytes)
 
 

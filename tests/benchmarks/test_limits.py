@@ -11,7 +11,7 @@ from gpt.model import GPT
 from gpt.plan.estimates import training_flops
 from gpt.plan.speed import COPIED
 
-CONFIG = GPTConfig(vocab_size=29, block_size=8, n_layer=3, n_head=2, n_embd=12)
+CONFIG = GPTConfig(vocab_size=64, block_size=8, n_layer=3, n_head=2, n_embd=12)
 
 
 def test_the_products_are_those_of_a_step_without_attention() -> None:
