@@ -11,14 +11,13 @@ import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-
-from dvc.repo import Repo
+from typing import TYPE_CHECKING
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.screen import say
-from gpt.report.project import open_project, silence
-from tools import mend
-from tools.reproduction import reproduce
+
+if TYPE_CHECKING:  # DVC takes a second to import: what needs it is imported where it is used
+    from dvc.repo import Repo
 
 NEEDED = ("PET_NNODES", "PET_RDZV_BACKEND", "PET_RDZV_ENDPOINT")
 STAGE = "train"
@@ -28,7 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stage, or become its command. Raises UserError."""
     parser = argparse.ArgumentParser(prog="python -m tools.node", description=__doc__)
     parser.add_argument("rank", type=int, help="of this node, from 0")
-    first = parser.parse_args(arguments).rank == 0
+    run(first=parser.parse_args(arguments).rank == 0)
+
+
+def run(first: bool) -> None:
+    """Train with the other nodes, on the first one as DVC's stage."""
+    from gpt.distributed.workers import SHARED_STORE
+    from gpt.report.project import open_project, silence
+    from tools import mend
+    from tools.reproduction import reproduce
+
+    os.environ.setdefault(SHARED_STORE, "1")
     if first:
         mend.main([])
     silence()
@@ -40,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.execvp(command[0], command)
 
 
-def training_command(repo: Repo) -> list[str]:
+def training_command(repo: "Repo") -> list[str]:
     """The words of the stage's command. Raises UserError if each node would train by itself."""
     command = shlex.split(repo.stage.load_one(name=STAGE).cmd)
     if command[0] != "torchrun":

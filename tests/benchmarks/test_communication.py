@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.communication import LARGE, SMALL, Task, group_by, measure
+from benchmarks.exchanges import LARGE, SMALL, Task, group_by, measure
 from gpt.config import GPTConfig
 from gpt.plan.collectives import Group, Latency
 

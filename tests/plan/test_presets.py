@@ -70,7 +70,7 @@ def test_a_comment_about_a_value_goes_with_it(params: Path) -> None:
 def test_what_a_user_wrote_in_another_way_stays(params: Path, tmp_path: Path) -> None:
     """Quotes, columns, lists in lines, and values that the preset gives too."""
     own = tmp_path / "own.yaml"
-    own.write_text("eval: {prompts: [a, b], top_k: 40}\ntrain: {lr: 0.002, schedule: cosine}\n")
+    own.write_text("eval: {prompts: [a, b], top_k: 40}\ntrain: {lr: 0.004, schedule: cosine}\n")
     text = PARAMS.read_text()
     text = text.replace('prompts: [""]', "prompts: # mine\n    - one # 1\n    - two\n\n  # next")
     text = text.replace("  schedule: wsd #", "  'schedule'  :   'wsd'     #")

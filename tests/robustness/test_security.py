@@ -50,10 +50,12 @@ FORBIDDEN_CALLS = {
     *("np.load", "np.genfromtxt", "shutil.unpack_archive", "torch.jit.load", "torch.hub.load"),
 }
 FORBIDDEN_METHODS = {"extractall", "read_pickle"}
-# They start git or a stage, by fixed command lines.
+# They start git, a stage or Slurm's commands, by fixed command lines.
 ASKERS = {
     "benchmarks/results.py",
     "benchmarks/time_to_loss.py",
+    "benchmarks/tokenise_shards.py",
+    "gpt/data/shards/engines.py",
     "gpt/runtime.py",
     "tools/pictures.py",
     "tools/restore.py",
