@@ -23,17 +23,18 @@ def test_nothing_is_left_open_and_python_keeps_only_the_curves(tmp_path: Path) -
             files.append(open_files())
             return path
 
-    trainer = make(tmp_path, 200, 50)
+    trainer = make(tmp_path, 400, 50)
     trainer.__class__ = Traced
     tracemalloc.start()
     try:
         trainer.run()
     finally:
         tracemalloc.stop()
-    assert len(files) == 4
+    assert len(files) == 8
     assert len(set(files)) == 1
-    assert kept[-1] - kept[1] < 20_000  # bytes, in 100 steps; the curves take 4,000 of them
-    assert [sample.step for sample in trainer.samples] == [50, 100, 150, 200]
+    # bytes in 200 steps: the curves take half, and the first steps also fill caches
+    assert kept[-1] - kept[3] < 40_000
+    assert [sample.step for sample in trainer.samples] == list(range(50, 401, 50))
 
 
 @pytest.mark.parametrize(
