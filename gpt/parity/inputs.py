@@ -20,8 +20,7 @@ BF16_TOKENS, BF16_COLUMNS = 256, 128  # at least, and at most
 class Inputs:
     """Token ids that the model and every oracle get. Shapes: B batch, T time."""
 
-    texts: tuple[Tensor, ...]  # (B, T) each, from one token to a full block
-    fp64_texts: tuple[Tensor, ...]  # the same for float64, the longest with one row: memory
+    texts: tuple[Tensor, ...]  # (B, T) each, from one token to a full block of one row
     bf16_text: Tensor  # (B, T) the same for bfloat16, whose errors take many tokens to compare
     long_text: Tensor  # (B, T) past a full block
     batch: Tensor  # (B, T + 1) for a step of training, in several passes
@@ -51,17 +50,13 @@ class Inputs:
         """A full block and the token after it (B, T + 1), so that the last position learns."""
         return self.long_text[:, : self.block_size + 1]
 
-    def texts_in(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """The texts for forward passes in a precision."""
-        return self.fp64_texts if dtype == torch.float64 else self.texts
-
 
 @dataclass(frozen=True)
 class InputSizes:
     """The amount of each input."""
 
-    lengths: tuple[int, ...]  # of the texts, in tokens; cut to block_size
-    batch_size: int
+    lengths: tuple[int, ...]  # of the texts, in tokens, the longest last; cut to block_size
+    batch_size: int  # rows of all but the longest, which takes most of the time
     prompts: int
     new_tokens: int  # that continue each prompt, as far as the block has room
     wide: tuple[int, int] | None = None  # rows and tokens of one more text, before the others
@@ -78,10 +73,10 @@ class InputSizes:
         def enough(rows: int, length: int) -> Tensor:
             return ids(max(rows, -(-ENOUGH_TOKENS // length)), length)
 
-        texts = tuple(ids(self.batch_size, min(length, full)) for length in self.lengths)
+        *shorter, longest = (min(length, full) for length in self.lengths)
+        texts = [*(ids(self.batch_size, length) for length in shorter), ids(1, longest)]
         if self.wide:
-            texts = (enough(self.wide[0], min(self.wide[1], full)), *texts)
-        fp64_texts = (*texts[:-1], texts[-1][:1]) if len(texts) > 1 else texts
+            texts.insert(0, enough(self.wide[0], min(self.wide[1], full)))
         training = enough(self.batch_size, min(TRAINING_TOKENS, max(self.lengths), full))
         prompts = ids(self.prompts, max(1, min(PROMPT_TOKENS, full // 2)))
         new_tokens = min(self.new_tokens, full - prompts.size(1) + 1)  # the last one is not read
@@ -90,8 +85,7 @@ class InputSizes:
         long_text = enough(1, full + max(1, full // 2) + PAST_THE_BLOCK)
         batch = ids(BATCH_ROWS, min(BATCH_TOKENS, full) + 1)
         return Inputs(
-            texts=texts,
-            fp64_texts=fp64_texts,
+            texts=tuple(texts),
             bf16_text=bf16_text,
             long_text=long_text,
             batch=batch,

@@ -125,7 +125,7 @@ def computation(
     `observe` is called with every forward pass.
     """
     model = subject.model(precision.dtype)
-    for index, ids in enumerate(expected.inputs.texts_in(precision.dtype)):
+    for index, ids in enumerate(expected.inputs.texts):
         where = f"{ids.size(0)} x {ids.size(1)} tokens"
         rounding = partial(expected.rounding, index, precision)
         ours = forward(model, ids)

@@ -160,9 +160,9 @@ def all_numbers(found: Verification, expected: Expected, folder: Path) -> Iterat
 
 
 def numpy_passes(oracle: TransformersOracle, inputs: Inputs) -> list[ForwardPass]:
-    """The reference's forward passes on the texts for float64."""
+    """The reference's forward passes on the texts."""
     reference = NumpyOracle(oracle.config, oracle.folder)
-    return [reference.forward(ids) for ids in inputs.fp64_texts]
+    return [reference.forward(ids) for ids in inputs.texts]
 
 
 def files(folder: Path, reference: Path, stored: torch.dtype = torch.float32) -> Iterator[Finding]:

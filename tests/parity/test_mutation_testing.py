@@ -39,7 +39,7 @@ def named(subject: Subject, name: str) -> Mutant:
 def test_outcomes_are_measured_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks without texts overlook what only these can show, and that is a survivor."""
     subject, expected = reduced_seeded(tmp_path)
-    blind = replace(expected.inputs, texts=(), fp64_texts=())
+    blind = replace(expected.inputs, texts=())
     pair = (subject, Expected(expected.oracle, blind, keep_passes=True))
     unseen = named(subject, "activation gelu instead of gelu_new")
     swapped = named(subject, "queries and keys swapped")
