@@ -94,9 +94,13 @@ def token_losses(
         rows = torch.from_numpy(_rows(stream, batch)).to(device)
         with precision(device, dtype):
             logits = model(rows[:, :-1])  # (B, T, V)
-        for row, targets, (start, stop, scored) in zip(logits, rows[:, 1:], batch, strict=True):
-            own = slice(scored - start, stop - start)
-            losses[scored:stop] = cross_entropies(row[own], targets[own]).cpu().numpy()
+        own = [slice(scored - start, stop - start) for start, stop, scored in batch]
+        scores = [
+            cross_entropies(row[part], targets[part])
+            for row, targets, part in zip(logits, rows[:, 1:], own, strict=True)
+        ]
+        where = np.concatenate([np.arange(scored, stop) for _, stop, scored in batch])
+        losses[where] = torch.cat(scores).cpu().numpy()  # a copy for each would wait for the device
     model.train(training)
     return losses
 

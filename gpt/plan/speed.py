@@ -21,8 +21,9 @@ from gpt.runtime import choose_device, machine
 from gpt.train.params import TrainingParams, TrainParams
 from gpt.weights.model_folder import PROVENANCE, load_provenance
 
-SIDE = 1024  # of the matrices that are multiplied
-COPIED = 2**26  # bytes, more than caches hold
+# The side of the matrices that are multiplied, and bytes copied, more than caches hold; an
+# accelerator is so fast that it would spend its time on starting smaller work.
+ON_CPU, ON_ACCELERATOR = (1024, 2**26), (8192, 2**30)
 SECONDS = 0.3  # of each measurement
 DTYPES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -68,13 +69,14 @@ def known_rates(device: torch.device, path: Path) -> Rates:
 
 def measured_rates(device: torch.device) -> Rates:
     """The rates of a device, the best of several tries each."""
+    side, copied = ON_CPU if device.type == "cpu" else ON_ACCELERATOR
     flops = {}
     for name, dtype in DTYPES.items():
-        matrix = torch.ones(SIDE, SIDE, dtype=dtype, device=device)
-        flops[name] = 2 * SIDE**3 / _best_seconds(partial(torch.matmul, matrix, matrix), device)
-    source = torch.ones(COPIED, dtype=torch.uint8, device=device)
+        matrix = torch.ones(side, side, dtype=dtype, device=device)
+        flops[name] = 2 * side**3 / _best_seconds(partial(torch.matmul, matrix, matrix), device)
+    source = torch.ones(copied, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    bandwidth = 2 * COPIED / _best_seconds(partial(target.copy_, source), device)
+    bandwidth = 2 * copied / _best_seconds(partial(target.copy_, source), device)
     memory = psutil.virtual_memory().total
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory

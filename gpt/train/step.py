@@ -68,7 +68,7 @@ class GradientStep:
         ids = torch.zeros(shape, dtype=torch.int64, device=self.device)
         try:
             torch.autograd.backward(compiled(self.model, ids, ids, self.params.dtype))
-        except RuntimeError as error:  # no compiler, or one that fails
+        except torch._dynamo.exc.TorchDynamoException as error:  # no compiler, or one that fails
             reason = str(error).strip().splitlines()[0]
             said(f"torch.compile does not work here, going on without: {reason}")
         else:
