@@ -40,7 +40,7 @@ repro: $(READY) ## run what of the pipeline has changed; FORCE=1: all of it
 	python -m tools.repro $(if $(FORCE),--force)
 
 test: $(READY) ## run the tests
-	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## lint, format, types, and the direction of imports
 	ruff check .

@@ -163,9 +163,9 @@ def test_a_bigram_goes_through_the_same_pipeline(done: Path, tmp_path: Path) -> 
 def test_experiments_run_and_queue(done: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(done, tmp_path / "project", symlinks=True)
     targets = ("-S", "train.steps=6")
-    run(folder, "dvc", "exp", "run", "-n", "now", *targets, "eval")
+    run(folder, "dvc", "exp", "run", "-n", "now", *targets, "train")
     assert json.loads((folder / "metrics/train.json").read_text())["steps"] == 6
-    run(folder, "dvc", "exp", "run", "--queue", "-n", "later", "-S", "train.steps=7", "eval")
+    run(folder, "dvc", "exp", "run", "--queue", "-n", "later", "-S", "train.steps=7", "train")
     run(folder, "dvc", "exp", "run", "--run-all")
     shown = json.loads(run(folder, "dvc", "exp", "show", "--json"))
     names = {
