@@ -21,7 +21,7 @@ from gpt.plan.presets import preset_file
 if TYPE_CHECKING:  # torch takes seconds to import: what needs it is imported where it is used
     from benchmarks.results import Findings
 
-SECTIONS = ("training", "decoding", "tokenising", "time-to-loss")
+SECTIONS = ("training", "decoding", "rounding", "tokenising", "time-to-loss")
 BATCH = {"cpu": 2, "cuda": 32}
 FILES = {"cpu": "cpu.json", "cuda": "gpu.json"}
 
@@ -55,9 +55,9 @@ def bench(args: argparse.Namespace, setting: Setting) -> None:
 
 def sections() -> dict[str, Callable[[Setting], "Findings"]]:
     """The measurements by the names of SECTIONS."""
-    from benchmarks import decoding, time_to_loss, tokenising, training
+    from benchmarks import decoding, rounding, time_to_loss, tokenising, training
 
-    modules = (training, decoding, tokenising, time_to_loss)
+    modules = (training, decoding, rounding, tokenising, time_to_loss)
     return {name: module.measured for name, module in zip(SECTIONS, modules, strict=True)}
 
 

@@ -21,9 +21,9 @@ from gpt.runtime import choose_device, machine
 from gpt.train.params import TrainingParams, TrainParams
 from gpt.weights.model_folder import PROVENANCE, load_provenance
 
-# The side of the matrices that are multiplied, and bytes copied, more than caches hold; an
-# accelerator is so fast that it would spend its time on starting smaller work.
-ON_CPU, ON_ACCELERATOR = (1024, 2**26), (8192, 2**30)
+SIDE = 1024  # of the matrices that are multiplied
+COPIED = 2**26  # bytes, more than caches hold
+LARGER = 8  # times both on an accelerator, which would take longer to start than to do the work
 SECONDS = 0.3  # of each measurement
 DTYPES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -69,7 +69,8 @@ def known_rates(device: torch.device, path: Path) -> Rates:
 
 def measured_rates(device: torch.device) -> Rates:
     """The rates of a device, the best of several tries each."""
-    side, copied = ON_CPU if device.type == "cpu" else ON_ACCELERATOR
+    larger = 1 if device.type == "cpu" else LARGER
+    side, copied = larger * SIDE, larger * COPIED
     flops = {}
     for name, dtype in DTYPES.items():
         matrix = torch.ones(side, side, dtype=dtype, device=device)

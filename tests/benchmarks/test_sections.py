@@ -12,7 +12,7 @@ import pytest
 import tiktoken
 import torch
 
-from benchmarks import decoding, time_to_loss, tokenising, training
+from benchmarks import decoding, rounding, time_to_loss, tokenising, training
 from benchmarks.results import Findings
 from benchmarks.setting import Setting, usual_heads
 from gpt.config import GPTConfig
@@ -136,6 +136,26 @@ def test_decoding_needs_room_for_a_token() -> None:
     config = replace(TINY, block_size=decoding.PROMPT)
     findings = decoding.measured(replace(SETTING, config=config))
     assert findings == Findings(absent=["decoding: the context has no room behind 4 tokens"])
+
+
+def test_fewer_bits_change_the_perplexity_a_little() -> None:
+    ids = np.random.default_rng(1).integers(0, TINY.vocab_size, 500, np.uint16)
+    findings = rounding.changes(random_model(TINY, std=0.1), ids, separator=0)
+    assert list(findings.figures) == [
+        "perplexity_change_percent_bf16",
+        "perplexity_change_percent_int8",
+    ]
+    assert all(0 < abs(value) < 1 for value in findings.figures.values())
+    assert [row.value for row in findings.rows] == list(findings.figures.values())
+
+
+def test_without_a_trained_model_rounding_is_absent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(rounding, "ROOT", tmp_path)
+    findings = rounding.measured(SETTING)
+    assert findings.figures == {}
+    assert "no trained GPT" in findings.absent[0]
 
 
 def test_tokenising_compares_ids_and_speed() -> None:
