@@ -84,7 +84,7 @@ def _zstandard_chunks(path: Path, where: str) -> Iterator[bytes]:
             with pyarrow.CompressedInputStream(packed, "zstd") as file:
                 while chunk := file.read(CHUNK):
                     yield chunk
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise UserError(f"damaged Zstandard ({error}), {where}, get the file again") from None
 
 
@@ -180,7 +180,7 @@ def _parquet_values(path: Path, column: str, where: str) -> Iterator[bytes | Non
             _check_column(file.schema_arrow, column, where)
             for batch in file.iter_batches(PARQUET_ROWS, columns=[column]):
                 yield from batch.column(0).cast(pyarrow.large_binary()).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"unreadable Parquet, {where}, {error}, get the file again") from None
 
 

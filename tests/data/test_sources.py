@@ -214,7 +214,8 @@ def test_a_damaged_parquet_is_named(tmp_path: Path) -> None:
     whole = put_parquet(tmp_path / "a.parquet", texts).read_bytes()
     middle = whole.index(b"text 9")
     cut, overwritten = whole[:-9], whole[:middle] + b"\xff" * 300 + whole[middle + 300 :]
-    for damaged in (b"", b"PAR1", cut, overwritten):
+    named = whole.replace(b"other", b"\xf4ther")  # no UTF-8
+    for damaged in (b"", b"PAR1", cut, overwritten, named):
         with pytest.raises(UserError, match=r"unreadable Parquet, .*b\.parquet"):
             read(put(tmp_path / "b.parquet", damaged))
 
