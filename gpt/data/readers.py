@@ -84,7 +84,7 @@ def _zstandard_chunks(path: Path, where: str) -> Iterator[bytes]:
             with pyarrow.CompressedInputStream(packed, "zstd") as file:
                 while chunk := file.read(CHUNK):
                     yield chunk
-        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f"damaged Zstandard ({error}), {where}, get the file again") from None
 
 
