@@ -57,10 +57,11 @@ def test_only_what_was_asked_for_is_measured_and_written(
     assert "Not measured: loss: no text." in results
 
 
-def test_the_sections_are_four_and_each_has_its_measurement() -> None:
+def test_each_section_has_its_measurement() -> None:
     assert {name: call.__module__ for name, call in bench.sections().items()} == {
         "training": "benchmarks.training",
         "decoding": "benchmarks.decoding",
+        "rounding": "benchmarks.rounding",
         "tokenising": "benchmarks.tokenising",
         "time-to-loss": "benchmarks.time_to_loss",
     }
