@@ -23,10 +23,11 @@ def manual_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: flo
 
 
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
-    """The same by PyTorch's fused kernels, or in training on a CPU by a faster way."""
+    """The same by PyTorch's fused kernels, or in bfloat16 training on a CPU by a faster way."""
     square = q.size(-2) == k.size(-2)
-    if square and q.requires_grad and q.device.type == "cpu" and not dropout:
-        return _blocked_attention(q, k, v, scale)
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    if square and slow and q.requires_grad and not dropout:
+        return blocked_attention(q, k, v, scale)
     if square or q.size(-2) == 1:  # one new token sees everything; else the usual triangle
         causal = q.size(-2) > 1
         return F.scaled_dot_product_attention(
@@ -35,7 +36,8 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: floa
     return F.scaled_dot_product_attention(q, k, v, _seen(q, k), dropout_p=dropout, scale=scale)
 
 
-def _blocked_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def blocked_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """The same for as many queries as keys, a block of queries after the other."""
     flat = (x.flatten(0, 1) for x in (q, k, v))
     y: Tensor = _BlockedAttention.apply(*flat, scale)  # type: ignore[no-untyped-call]
     return y.view(q.shape)

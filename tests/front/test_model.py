@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from gpt.attention import fused_attention, manual_attention
+from gpt.attention import blocked_attention, fused_attention, manual_attention
 from gpt.config import Attention, GPTConfig
 from gpt.model import GPT
 from tests.support.random_models import random_model
@@ -43,11 +43,36 @@ def test_attention_of_the_last_queries(queries: int, keys: int) -> None:
 
 @pytest.mark.parametrize("block", [5, 8, 128])
 @pytest.mark.parametrize("time", [24, 70])
-def test_fused_and_manual_gradients_agree(
+def test_blocked_attention_and_its_gradients_are_exact(
     time: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of short texts the weights of attention are kept, of long ones they are computed anew."""
     monkeypatch.setattr("gpt.attention.BLOCK", block)
+    generator = torch.Generator().manual_seed(time)
+    given = torch.randn(3, 2, 4, time, 8, dtype=torch.float64, generator=generator)
+    weights = torch.randn(2, 4, time, 8, dtype=torch.float64, generator=generator)
+    found = []
+    for attend in (manual_attention, lambda q, k, v, scale, _: blocked_attention(q, k, v, scale)):
+        qkv = given.clone().requires_grad_()
+        y = attend(qkv[0], qkv[1], qkv[2], 0.3, 0.0)
+        torch.autograd.backward((y * weights).sum())
+        found.append((y.detach(), qkv.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-9)
+
+
+def test_attention_in_bfloat16_training_is_the_exact_one_rounded() -> None:
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = torch.randn(3, 2, 4, 24, 8, generator=generator).unbind()
+    exact = manual_attention(q, k, v, 0.3, 0.0)
+    half = torch.stack((q, k, v)).bfloat16().requires_grad_()
+    y = fused_attention(half[0], half[1], half[2], 0.3, 0.0)
+    way = blocked_attention(half[0], half[1], half[2], 0.3)  # the one that is faster there
+    assert torch.equal(y, way)
+    torch.testing.assert_close(y.float(), exact, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("time", [24, 70])
+def test_fused_and_manual_gradients_agree(time: int) -> None:
     config = replace(CONFIG, block_size=time)
     fused, manual = exact_model(config), exact_model(config, attention="manual")
     ids = some_ids(2, time)

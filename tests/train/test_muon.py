@@ -8,7 +8,7 @@ from torch import nn
 
 from gpt.train.muon import Muon, orthogonal
 
-SHAPES = ((12, 8), (8, 12), (8, 8), (12, 8), (8, 8))
+SHAPES = ((12, 8), (8, 32), (8, 8), (12, 8), (24, 8))
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
@@ -83,10 +83,22 @@ def test_a_matrix_moves_alike_alone_and_beside_others() -> None:
     torch.testing.assert_close(parameters[0], alone[0], rtol=0, atol=2e-3)
 
 
-@pytest.mark.parametrize("shape", [(3, 12, 8), (3, 8, 12), (1, 8, 8)])
+@pytest.mark.parametrize("shape", [(3, 12, 8), (3, 8, 12), (1, 8, 8), (3, 24, 8)])
 def test_singular_values_come_near_one(shape: tuple[int, int, int]) -> None:
     generator = torch.Generator().manual_seed(1)
     given = torch.randn(shape, generator=generator) * 1e-3
     values = torch.linalg.svdvals(orthogonal(given, QUINTIC, 5).float())
     assert values.min() > 0.5
     assert values.max() < 1.4
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 24), (2, 24, 8)])
+def test_oblong_matrices_come_to_the_same_by_their_grams(shape: tuple[int, int, int]) -> None:
+    """Beside rows or columns of zeros, which change nothing, they are iterated themselves."""
+    generator = torch.Generator().manual_seed(1)
+    given = torch.randn(shape, generator=generator, dtype=torch.float64)
+    rows, columns = (max(16, size) for size in shape[1:])
+    padded = torch.zeros(2, rows, columns, dtype=torch.float64)
+    padded[:, : shape[1], : shape[2]] = given
+    expected = orthogonal(padded, QUINTIC, 5)[:, : shape[1], : shape[2]]
+    torch.testing.assert_close(orthogonal(given, QUINTIC, 5), expected, rtol=0, atol=1e-12)
