@@ -19,6 +19,7 @@ from gpt.train.bigram_table import lowest_loss
 from gpt.train.checkpoint import load_checkpoint
 from gpt.train.step import Batch, GradientStep
 from gpt.train.trainer import Trainer
+from tests.support.compiler import no_compiler
 from tests.support.training import SMALL, checkpoints, make, state
 
 
@@ -276,12 +277,11 @@ def test_manual_attention_trains_alike(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of the compiler's own modules
 def test_without_a_compiler_it_says_so_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
-    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
-    compiled, plain = make(tmp_path / "a", compile=True), make(tmp_path / "b")
-    compiled.run()
+    with no_compiler():
+        compiled, plain = make(tmp_path / "a", compile=True), make(tmp_path / "b")
+        compiled.run()
     plain.run()
     assert "torch.compile does not work here, going on without: " in capsys.readouterr().out
     assert state(compiled) == state(plain)
