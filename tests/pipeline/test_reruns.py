@@ -13,17 +13,15 @@ import pytest
 from gpt.plan.params import Params
 from tests.support.dvc_yaml import STAGES, paths
 from tests.support.imports import ROOT
-from tests.support.project import project, run, stages_run, use_small_reference
+from tests.support.project import run
 
 VERIFY = {"verify_logits", "verify_export"}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository in which the whole pipeline has run once."""
-    folder = project(tmp_path_factory.mktemp("project"))
-    use_small_reference(folder)
-    assert set(stages_run(run(folder, "dvc", "repro"))) == set(STAGES)
+def finished(whole_run: tuple[Path, list[str]]) -> Path:
+    """A repository in which the whole pipeline has run once, with more of the project's rooms."""
+    folder, _ = whole_run
     for room in ("benchmarks", "docs"):
         if (ROOT / room).is_dir():
             shutil.copytree(ROOT / room, folder / room)

@@ -20,7 +20,6 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
         ("tokenize", Kill("stages.tokenize", "after replace data/tokens")),
         ("tokenize", Kill("stages.tokenize", "half a write data/.tokens.partial/*", 3)),
         ("train", Kill("stages.train", "half a save_file *step-00000015*", 2)),
-        ("train", Kill("stages.train", "before replace *step-00000010*")),
         ("train", Kill("stages.train", "after replace *step-00000010", harm="power")),
         ("train", Kill("stages.train", "before fsync models/.trained.partial", harm="EIO")),
         ("train", Kill("dvc", "after open dvc.lock")),

@@ -19,12 +19,9 @@ from ruamel.yaml import YAML
 from gpt.report.project import silence
 from tests.support.project import (
     ENV,
-    commit,
     differences,
     outputs,
-    project,
     run,
-    use_small_reference,
     write_param,
 )
 from tests.support.terminal import in_a_terminal
@@ -42,18 +39,8 @@ def refused(folder: Path, *command: str, code: int = 1) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.fixture(scope="module")
-def screen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """A committed run of the whole pipeline, and the lines that it printed."""
-    folder = project(tmp_path_factory.mktemp("whole"))
-    use_small_reference(folder)
-    lines = run(folder, *COMMAND).splitlines()
-    commit(folder)
-    return folder, lines
-
-
-def test_a_run_is_a_line_for_each_stage_and_a_summary(screen: tuple[Path, list[str]]) -> None:
-    _, lines = screen
+def test_a_run_is_a_line_for_each_stage_and_a_summary(whole_run: tuple[Path, list[str]]) -> None:
+    _, lines = whole_run
     text = "\n".join(lines)
     assert len(lines) <= MOST_LINES, text
     stages = ("download", "tokenize", "train", "eval", "export_hf", "import_hf")
@@ -100,8 +87,8 @@ def test_dvc_ends_no_error_with_an_empty_line() -> None:
     assert in_a_terminal(SILENT).endswith("error: it failed\r\n")
 
 
-def test_a_second_run_says_that_nothing_has_changed(screen: tuple[Path, list[str]]) -> None:
-    folder, lines = screen
+def test_a_second_run_says_that_nothing_has_changed(whole_run: tuple[Path, list[str]]) -> None:
+    folder, lines = whole_run
     again = run(folder, *COMMAND).splitlines()
     assert (
         again[0] == "nothing has changed since the last run (FORCE=1 runs it again); what it found:"
@@ -109,8 +96,8 @@ def test_a_second_run_says_that_nothing_has_changed(screen: tuple[Path, list[str
     assert again[1:] == lines[-len(again) + 1 :]
 
 
-def test_the_verdict_that_stands_is_shown(screen: tuple[Path, list[str]]) -> None:
-    folder, lines = screen
+def test_the_verdict_that_stands_is_shown(whole_run: tuple[Path, list[str]]) -> None:
+    folder, lines = whole_run
     said = run(folder, *COMMAND, "--verify").splitlines()
     assert said[0].startswith("nothing has changed")
     (verdict,) = (line for line in lines if line.startswith("verify_logits"))
@@ -121,9 +108,9 @@ def test_the_verdict_that_stands_is_shown(screen: tuple[Path, list[str]]) -> Non
 
 
 @pytest.fixture
-def copy(screen: tuple[Path, list[str]], tmp_path: Path) -> Path:
+def copy(whole_run: tuple[Path, list[str]], tmp_path: Path) -> Path:
     """A copy of the run, to be changed."""
-    return shutil.copytree(screen[0], tmp_path / "project", symlinks=True)
+    return shutil.copytree(whole_run[0], tmp_path / "project", symlinks=True)
 
 
 def test_a_wrong_parameter_is_refused_before_anything_is_removed(copy: Path) -> None:
