@@ -74,37 +74,14 @@ def orthogonal(matrices: Tensor, coefficients: Sequence[float], steps: int) -> T
 
     By Newton-Schulz iterations of a quintic polynomial with the given coefficients.
     """
+    a, b, c = coefficients
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    # In bfloat16 the rounding of the grams would grow too far.
-    oblong = 2 * x.size(1) <= x.size(2) and x.dtype != torch.bfloat16
-    x = (_by_gram if oblong else _iterated)(x, coefficients, steps)
-    return x.mT if tall else x
-
-
-def _iterated(x: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
-    a, b, c = coefficients
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
-
-
-def _by_gram(x: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
-    """The same with nothing as wide as `x` (N, rows, columns) computed on the way.
-
-    The factor of each iteration is a polynomial of the first gram, x x^T, so all of them commute.
-    """
-    a, b, c = coefficients
-    gram = x @ x.mT  # (N, rows, rows), as all that follows
-    identity = torch.eye(gram.size(1), dtype=x.dtype, device=x.device)
-    product = identity.expand_as(gram)
-    for _ in range(steps):
-        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * identity
-        product = factor @ product
-        gram = factor @ gram @ factor
-    return torch.bmm(product, x)
+    return x.mT if tall else x
 
 
 def _by_shape(matrices: list[Tensor]) -> dict[torch.Size, list[Tensor]]:
