@@ -40,11 +40,11 @@ plan of tiny
     Hoffmann et al. 2022                1.55e+05; this run has 0.066 times that
     Besiroglu et al. 2024               1.39e+06; this run has 0.0073 times that
     20 per parameter                    7.43e+05; this run has 0.014 times that
-  memory of a training step             2.3 MiB at the peak, in tensors
+  memory of a training step             2.0 MiB at the peak, in tensors
     weights                             145.1 KiB
     gradients                           145.1 KiB
     optimizer (muon)                    194.2 KiB
-    activations                         1.4 MiB, 4 x 64 tokens in float32
+    activations                         1.1 MiB, 4 x 64 tokens in float32
     the loss                            432.0 KiB, with the logits of one chunk
   KV cache of one text                  32.0 KiB
   h100's memory                         74.51 GiB
@@ -55,7 +55,7 @@ plan of tiny
   on nodes of 8 h100
            GPUs    batch     memory    step    waits    MFU     training    cost         disk
     ddp       8    1 x 1    1.1 MiB  0.1 ms     100%     0%  0.0 seconds       0  688.5 MiB/s
-  fsdp2       8    1 x 1  913.8 KiB  0.2 ms     100%     0%  0.0 seconds       0  346.3 MiB/s
+  fsdp2       8    1 x 1  850.8 KiB  0.2 ms     100%     0%  0.0 seconds       0  346.3 MiB/s
     batch: passes of a step x sequences, of each GPU; memory: of its tensors, !: too much
     waits: for other GPUs; MFU: of the peak; disk: writes checkpoints as fast as they come
     assumed: passes, however small, at 40% of the peak; float32 is sent;
