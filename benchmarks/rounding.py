@@ -27,6 +27,8 @@ def measured(_: Setting) -> Findings:
         model, data = load_model(ROOT / "models" / "trained"), open_dataset(ROOT / "data/tokens")
     except UserError as error:
         return Findings(absent=[f"change of perplexity: no trained GPT ({error})"])
+    if data.tokenizer.vocab_size != model.config.vocab_size:
+        return Findings(absent=["change of perplexity: data/tokens is not of the trained GPT"])
     return changes(model, data.val[:TOKENS], data.tokenizer.end_of_text)
 
 

@@ -16,6 +16,7 @@ from benchmarks import decoding, rounding, time_to_loss, tokenising, training
 from benchmarks.results import Findings
 from benchmarks.setting import Setting, usual_heads
 from gpt.config import GPTConfig
+from gpt.data.dataset import Dataset
 from gpt.decode import Decoder
 from gpt.plan.params import Params
 from gpt.plan.presets import merged_params
@@ -147,6 +148,16 @@ def test_fewer_bits_change_the_perplexity_a_little() -> None:
     ]
     assert all(0 < abs(value) < 1 for value in findings.figures.values())
     assert [row.value for row in findings.rows] == list(findings.figures.values())
+
+
+def test_tokens_of_another_vocabulary_are_not_given_to_the_trained_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokenizer = Tokenizer.from_characters("abc")
+    data = Dataset(np.zeros(9, np.uint16), np.zeros(9, np.uint16), tokenizer)
+    monkeypatch.setattr(rounding, "load_model", lambda _: random_model(TINY))
+    monkeypatch.setattr(rounding, "open_dataset", lambda _: data)
+    assert "not of the trained GPT" in rounding.measured(SETTING).absent[0]
 
 
 def test_without_a_trained_model_rounding_is_absent(
