@@ -1,7 +1,8 @@
 """AdamW and Muon over a few steps, in NumPy float64, number by number and matrix by matrix.
 
 Slow and obvious, and without a line of `torch` or of `gpt.train`: AdamW after Loshchilov and Hutter
-2019, algorithm 2; Muon after Jordan et al. 2024 (kellerjordan.github.io/posts/muon).
+2019, algorithm 2; Muon after Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the
+polynomials of Amsel et al. 2025 (arXiv 2505.16932).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,14 @@ Array = NDArray[np.float64]
 
 ADAMW_EPSILON = 1e-8
 CLIP_EPSILON = 1e-6  # that PyTorch adds to the norm
-QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the Newton-Schulz iteration
-ITERATIONS = 5
+# a, b, c of a x + b x^3 + c x^5 in each Newton-Schulz step: Polar Express from 0.001, all five.
+QUINTICS = (
+    (8.470328803848073, -25.108074706661885, 18.62927559911802),
+    (4.1828341832939415, -3.108701109889241, 0.5806066813500491),
+    (3.9618572789615976, -2.954063746359376, 0.5629761179538959),
+    (3.28658621702796, -2.464720134531282, 0.5073576938614548),
+    (2.273749994434039, -1.64466036790807, 0.41619092749788655),
+)
 
 # A warm-up of two steps, a plateau, and a decay over the last half to a tenth.
 STEPS, WARMUP, DECAY, FINAL = 8, 2, 0.5, 0.1
@@ -31,6 +38,7 @@ class Settings:
     lr: float = 0.02
     muon_lr: float = 0.05
     muon_momentum: float = 0.9
+    muon_steps: int = len(QUINTICS)
     betas: Sequence[float] = (0.8, 0.95)
     weight_decay: float = 0.5
     grad_clip: float = 3.0
@@ -81,11 +89,10 @@ def muon(gradient: Array, momentum: Array, mu: float) -> Array:
 
 def orthogonal(matrix: Array) -> Array:
     """The matrix with its singular values brought near one (Newton-Schulz, quintic)."""
-    a, b, c = QUINTIC
     x = matrix / np.linalg.norm(matrix)
     if tall := x.shape[0] > x.shape[1]:
         x = x.T
-    for _ in range(ITERATIONS):
+    for a, b, c in QUINTICS:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x

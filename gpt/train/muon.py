@@ -11,18 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt.train.polynomials import Polynomial
+
 
 class Muon(torch.optim.Muon):
     """The optimizer of PyTorch, with the same settings and state and the same steps.
 
-    It orthogonalises in bfloat16 as PyTorch's does, or in another `dtype`.
+    It orthogonalises in bfloat16 as PyTorch's does, or in another `dtype`, and by the same
+    polynomial over and over as PyTorch's, or by other `polynomials` one after another.
     """
 
     def __init__(
-        self, params: Iterable[Any], dtype: torch.dtype = torch.bfloat16, **settings: Any
+        self,
+        params: Iterable[Any],
+        dtype: torch.dtype = torch.bfloat16,
+        polynomials: Sequence[Polynomial] = (),
+        **settings: Any,
     ) -> None:
         super().__init__(params, **settings)
         self.dtype = dtype
+        (group,) = self.param_groups
+        self.polynomials = polynomials or [group["ns_coefficients"]] * group["ns_steps"]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -38,7 +47,7 @@ class Muon(torch.optim.Muon):
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         mixed = torch._foreach_lerp(gradients, momenta, group["momentum"])
         shape = matrices[0].shape
-        directions = self.directions(mixed if group["nesterov"] else momenta, shape, group)
+        directions = self.directions(mixed if group["nesterov"] else momenta, shape)
         held = [self.held(m) for m in matrices]
         torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
         rate = group["lr"] * shape_factor(shape)
@@ -48,12 +57,9 @@ class Muon(torch.optim.Muon):
         """The rows of a matrix that this process holds: all of them."""
         return matrix
 
-    def directions(
-        self, held: Sequence[Tensor], shape: torch.Size, group: dict[str, Any]
-    ) -> Tensor:
+    def directions(self, held: Sequence[Tensor], shape: torch.Size) -> Tensor:
         """The same rows (N, rows, columns) of the orthogonal matrices, each of that `shape`."""
-        matrices = torch.stack(list(held)).to(self.dtype)
-        return orthogonal(matrices, group["ns_coefficients"], group["ns_steps"])
+        return orthogonal(torch.stack(list(held)).to(self.dtype), self.polynomials)
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
@@ -69,16 +75,15 @@ def shape_factor(shape: Sequence[int]) -> float:
     return math.sqrt(max(1.0, rows / columns))
 
 
-def orthogonal(matrices: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
+def orthogonal(matrices: Tensor, polynomials: Sequence[Polynomial]) -> Tensor:
     """Matrices (N, rows, columns) with their singular values brought near one.
 
-    By Newton-Schulz iterations of a quintic polynomial with the given coefficients.
+    By a Newton-Schulz step with each of the polynomials.
     """
-    a, b, c = coefficients
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(steps):
+    for a, b, c in polynomials:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x

@@ -8,6 +8,7 @@ from torch import nn
 
 from gpt.config import Precision
 from gpt.train.muon import Muon
+from gpt.train.polynomials import POLAR_EXPRESS
 
 
 class OptimizerParams(Protocol):
@@ -21,6 +22,8 @@ class OptimizerParams(Protocol):
     def muon_lr(self) -> float: ...
     @property
     def muon_momentum(self) -> float: ...
+    @property
+    def muon_steps(self) -> int: ...
     @property
     def betas(self) -> Sequence[float]: ...
     @property
@@ -50,6 +53,7 @@ def make_optimizers(model: nn.Module, params: OptimizerParams) -> list[torch.opt
             Muon(
                 matrices,
                 dtype=getattr(torch, params.dtype),  # of its matrix products, as of all others
+                polynomials=POLAR_EXPRESS[: params.muon_steps],
                 lr=params.muon_lr,
                 momentum=params.muon_momentum,
                 weight_decay=params.weight_decay,

@@ -1,15 +1,18 @@
 """Muon takes matrices of one shape together, and the steps that PyTorch's takes one by one."""
 
 import copy
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from gpt.train.muon import Muon, orthogonal
+from gpt.train.polynomials import POLAR_EXPRESS, Polynomial
 
 SHAPES = ((12, 8), (8, 32), (8, 8), (12, 8), (24, 8))
-QUINTIC = (3.4445, -4.7750, 2.0315)
+PYTORCHS = [(3.4445, -4.7750, 2.0315)] * 5
 
 
 def matrices(seed: int) -> list[nn.Parameter]:
@@ -84,9 +87,28 @@ def test_a_matrix_moves_alike_alone_and_beside_others() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 12, 8), (3, 8, 12), (1, 8, 8), (3, 24, 8)])
-def test_singular_values_come_near_one(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(
+    ("polynomials", "low", "high"),
+    [(PYTORCHS, 0.5, 1.4), (POLAR_EXPRESS, 0.88, 1.12), (POLAR_EXPRESS[:3], 0.14, 1.86)],
+)
+def test_singular_values_come_near_one(
+    shape: tuple[int, int, int], polynomials: Sequence[Polynomial], low: float, high: float
+) -> None:
     generator = torch.Generator().manual_seed(1)
     given = torch.randn(shape, generator=generator) * 1e-3
-    values = torch.linalg.svdvals(orthogonal(given, QUINTIC, 5).float())
-    assert values.min() > 0.5
-    assert values.max() < 1.4
+    values = torch.linalg.svdvals(orthogonal(given, polynomials).float())
+    assert values.min() > low
+    assert values.max() < high
+
+
+def test_each_polynomial_is_the_best_of_its_kind() -> None:
+    """It leaves the same largest distance from 1 at four points, on both sides in turn (Chebyshev's
+    theorem), of the singular values that those before it have left."""
+    low, high = 1e-3, 1.0
+    for a, b, c in POLAR_EXPRESS:
+        turns = np.sqrt(np.roots([5 * c, 3 * b, a]).real)  # where the slope is zero
+        x = np.array([low, turns.min(), turns.max(), high])
+        distances = 1 - (a * x + b * x**3 + c * x**5)
+        largest = distances[0]
+        np.testing.assert_allclose(distances, largest * np.array([1, -1, 1, -1]), rtol=1e-9)
+        low, high = 1 - largest, 1 + largest
