@@ -91,11 +91,11 @@ def unit_bytes(config: GPTConfig) -> list[int]:
 def orthogonal_flops(config: GPTConfig, steps: int) -> int:
     """FLOPs of Muon's Newton-Schulz for the matrices of one block (`gpt.train.muon.orthogonal`).
 
-    Of rows m and columns n, the fewer being m, each of the `steps` takes 2 m^2 n for the Gram matrix,
-    2 m^3 for its square and 2 m^2 n for the product of both with the matrix.
+    Of rows m and columns n, the fewer being m, each of the `steps` takes 2 m^2 n for the Gram
+    matrix, 2 m^3 for its square and 2 m^2 n for the product of both with the matrix.
     """
     width, inner = config.n_embd, config.mlp_width
-    shapes = ((width, 3 * width), (width, width), (width, inner), (width, inner))
+    shapes = [(width, width)] * 4 + [(width, inner)] * 2  # queries, keys and values apart
     sides = [(min(shape), max(shape)) for shape in shapes]
     return steps * sum(4 * m**2 * n + 2 * m**3 for m, n in sides)
 

@@ -18,7 +18,9 @@ class Muon(torch.optim.Muon):
     """The optimizer of PyTorch, with the same settings and state and the same steps.
 
     It orthogonalises in bfloat16 as PyTorch's does, or in another `dtype`, and by the same
-    polynomial over and over as PyTorch's, or by other `polynomials` one after another.
+    polynomial over and over as PyTorch's, or by other `polynomials` one after another. A group of
+    parameters may say how many `parts` its matrices have, one below the other, such as queries,
+    keys and values: each part is a matrix of its own.
     """
 
     def __init__(
@@ -30,7 +32,7 @@ class Muon(torch.optim.Muon):
     ) -> None:
         super().__init__(params, **settings)
         self.dtype = dtype
-        (group,) = self.param_groups
+        group = self.param_groups[0]
         self.polynomials = polynomials or [group["ns_coefficients"]] * group["ns_steps"]
 
     @torch.no_grad()
@@ -46,20 +48,26 @@ class Muon(torch.optim.Muon):
         momenta = [self.held(self._momentum(m)) for m in matrices]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         mixed = torch._foreach_lerp(gradients, momenta, group["momentum"])
-        shape = matrices[0].shape
-        directions = self.directions(mixed if group["nesterov"] else momenta, shape)
+        shape, parts = matrices[0].shape, group.get("parts", 1)
+        directions = self.directions(mixed if group["nesterov"] else momenta, shape, parts)
         held = [self.held(m) for m in matrices]
         torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
-        rate = group["lr"] * shape_factor(shape)
+        rate = group["lr"] * shape_factor(shape[0] // parts, shape[1])
         torch._foreach_add_(held, list(directions.to(held[0].dtype)), alpha=-rate)
 
     def held(self, matrix: Tensor) -> Tensor:
         """The rows of a matrix that this process holds: all of them."""
         return matrix
 
-    def directions(self, held: Sequence[Tensor], shape: torch.Size) -> Tensor:
+    def directions(self, held: Sequence[Tensor], shape: torch.Size, parts: int) -> Tensor:
         """The same rows (N, rows, columns) of the orthogonal matrices, each of that `shape`."""
-        return orthogonal(torch.stack(list(held)).to(self.dtype), self.polynomials)
+        return self.orthogonal(torch.stack(list(held)).to(self.dtype), parts)
+
+    def orthogonal(self, matrices: Tensor, parts: int) -> Tensor:
+        """Matrices (N, rows, columns), each of their parts made orthogonal."""
+        count, rows, columns = matrices.shape
+        cut = matrices.reshape(count * parts, rows // parts, columns)
+        return orthogonal(cut, self.polynomials).reshape(matrices.shape)
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
@@ -69,9 +77,8 @@ class Muon(torch.optim.Muon):
         return momentum
 
 
-def shape_factor(shape: Sequence[int]) -> float:
+def shape_factor(rows: int, columns: int) -> float:
     """The factor of the learning rate by which tall matrices move as much as wide ones."""
-    rows, columns = shape
     return math.sqrt(max(1.0, rows / columns))
 
 

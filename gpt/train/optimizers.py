@@ -48,10 +48,12 @@ def make_optimizers(model: nn.Module, params: OptimizerParams) -> list[torch.opt
     rest = [p for n, p in named.items() if n not in muon]
     optimizers: list[torch.optim.Optimizer] = [_adamw(rest, params)]
     if muon:
-        matrices = [p for n, p in named.items() if n in muon]
+        fused = [p for n, p in named.items() if n in muon and n.endswith("c_attn.weight")]
+        others = [p for n, p in named.items() if n in muon and not n.endswith("c_attn.weight")]
         optimizers.append(
             Muon(
-                matrices,
+                # Queries, keys and values are three matrices, whose gradients differ in size.
+                [{"params": fused, "parts": 3}, {"params": others}],
                 dtype=getattr(torch, params.dtype),  # of its matrix products, as of all others
                 polynomials=POLAR_EXPRESS[: params.muon_steps],
                 lr=params.muon_lr,

@@ -2,12 +2,18 @@
 
 Polynomial = tuple[float, float, float]
 
-# Polar Express (Amsel et al. 2025, arXiv 2505.16932, algorithm 1, without cushion or safety): each
-# is the best of its kind for what those before it left of singular values from 0.001 to 1.
-POLAR_EXPRESS: tuple[Polynomial, ...] = (
-    (8.470328803848073, -25.108074706661885, 18.62927559911802),
-    (4.1828341832939415, -3.108701109889241, 0.5806066813500491),
-    (3.9618572789615976, -2.954063746359376, 0.5629761179538959),
-    (3.28658621702796, -2.464720134531282, 0.5073576938614548),
-    (2.273749994434039, -1.64466036790807, 0.41619092749788655),
+SAFETY = 1.01  # by which bfloat16 may round a singular value up: beyond their range they explode
+
+# Polar Express (Amsel et al. 2025, arXiv 2505.16932, algorithm 1): each is the best of its kind for
+# what those before it left of singular values from 0.001 to 1, or from 0.024 of the largest, where
+# they are below, so that none in the middle is brought as low as the smallest.
+_TO_ONE: tuple[Polynomial, ...] = (
+    (8.287212018145626, -23.59588651909882, 17.30038731253092),
+    (4.107059111542198, -2.947849916737908, 0.5448431082926598),
+    (3.948690853482296, -2.908902115962949, 0.5518191394370134),
+    (3.3184196573706, -2.4884880243148744, 0.5100489401237202),
+    (2.3006520199548173, -1.66890398457475, 0.4188073119525674),
+)
+POLAR_EXPRESS: tuple[Polynomial, ...] = tuple(
+    (a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in _TO_ONE
 )

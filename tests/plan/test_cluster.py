@@ -1,7 +1,6 @@
 """Plans of clusters: collectives, steps, what a GPU holds and computes."""
 
 import pytest
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.config import GPTConfig, count_parameters, gpt2_config
@@ -94,7 +93,8 @@ def test_muons_flops_are_those_that_pytorch_counts() -> None:
     matrices = [p for n, p in GPT(SHAPE).named_parameters() if n.startswith("h.0.") and p.ndim == 2]
     with FlopCounterMode(display=False) as counted:
         for matrix in matrices:
-            orthogonal(matrix[None], POLAR_EXPRESS[:3])
+            parts = 3 if matrix.size(0) == 3 * matrix.size(1) else 1
+            orthogonal(matrix.view(parts, -1, matrix.size(1)), POLAR_EXPRESS[:3])
     assert orthogonal_flops(SHAPE, 3) == counted.get_total_flops()
 
 
@@ -135,7 +135,8 @@ def test_muon_is_shared_out_in_whole_matrices() -> None:
 
     assert extra("ddp", 8) == pytest.approx(extra("ddp", 512))
     assert extra("fsdp2", 8) == pytest.approx(2 / 12 * extra("ddp", 8))
-    assert extra("fsdp2", 64) == extra("fsdp2", 512) == pytest.approx(extra("ddp", 8) / 12)
+    assert extra("fsdp2", 64) == pytest.approx(extra("ddp", 8) / 12)
+    assert extra("fsdp2", 512) == pytest.approx(extra("ddp", 8) / 12)
 
 
 def test_fsdp_cuts_what_lasts_and_no_activations() -> None:

@@ -54,13 +54,24 @@ def test_muon_takes_the_hidden_matrices_alone() -> None:
     assert found["wte.weight"] == ("AdamW", 0.1)
 
 
+def test_to_muon_queries_keys_and_values_are_three_matrices() -> None:
+    gpt = model()
+    muon = make_optimizers(gpt, params(optimizer="muon"))[1]
+    names = {id(p): n for n, p in gpt.named_parameters()}
+    parts = {names[id(p)]: g.get("parts", 1) for g in muon.param_groups for p in g["params"]}
+    assert {name: n for name, n in parts.items() if n != 1} == {
+        "h.0.attn.c_attn.weight": 3,
+        "h.1.attn.c_attn.weight": 3,
+    }
+
+
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_muon_orthogonalises_in_as_many_steps_as_the_params_say(steps: int) -> None:
     """The step of a diagonal matrix is what the polynomials make of its singular values."""
     gpt = model()
     optimizers = make_optimizers(gpt, params(muon_steps=steps, dtype="float32", weight_decay=0.0))
     muon = next(o for o in optimizers if isinstance(o, Muon))
-    matrix = gpt.h[0].attn.c_proj.weight
+    matrix = dict(gpt.named_parameters())["h.0.attn.c_proj.weight"]
     before, values = matrix.detach().clone(), torch.tensor([1.0, 0.3, 0.01, 0, 0, 0, 0, 0])
     matrix.grad = values.diag()
     muon.step()
