@@ -7,6 +7,7 @@ computes everything as often as there are processes). Shapes: N matrices of a sh
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,9 @@ class ShardedMuon(Muon):
         assert isinstance(matrix, DTensor)
         return matrix.to_local()
 
-    def directions(self, held: Sequence[Tensor], shape: torch.Size, parts: int) -> Tensor:
+    def directions(
+        self, held: Sequence[Tensor], shape: torch.Size, group: dict[str, Any]
+    ) -> Tensor:
         """The same rows (N, rows, columns) of the orthogonal matrices, each of that `shape`."""
         rank, size = dist.get_rank(), dist.get_world_size()
         rows, columns = shape
@@ -36,7 +39,7 @@ class ShardedMuon(Muon):
         to_me = [mine * height * columns for height in heights]
         slices = zip(_exchanged(sent, to_owners, to_me), heights, strict=True)
         whole = torch.cat([part.view(mine, height, columns) for part, height in slices], dim=1)
-        whole = self.orthogonal(whole, parts)
+        whole = self.orthogonal(whole, group)
         back = torch.cat([part.flatten() for part in torch.split(whole, heights, dim=1)])
         received = torch.cat(_exchanged(back, to_me, to_owners))
         return received.view(len(held), heights[rank], columns)

@@ -38,7 +38,7 @@ class ShardedTrainer(SharedTrainer):
         self.observer = Observer(self.whole.model, params, data)
         self.losses = WholeNorms()
         self.optimizers = [
-            ShardedMuon(o.param_groups, o.dtype, o.polynomials) if isinstance(o, Muon) else o
+            ShardedMuon(o.param_groups, o.dtype) if isinstance(o, Muon) else o
             for o in self.optimizers
         ]
         self.before: dict[str, Tensor] = {}  # the weights before a step that is measured

@@ -1,8 +1,7 @@
 """AdamW and Muon over a few steps, in NumPy float64, number by number and matrix by matrix.
 
 Slow and obvious, and without a line of `torch` or of `gpt.train`: AdamW after Loshchilov and Hutter
-2019, algorithm 2; Muon after Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the
-polynomials of Amsel et al. 2025 (arXiv 2505.16932).
+2019, algorithm 2; Muon after Jordan et al. 2024 (kellerjordan.github.io/posts/muon).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,15 +15,8 @@ Array = NDArray[np.float64]
 
 ADAMW_EPSILON = 1e-8
 CLIP_EPSILON = 1e-6  # that PyTorch adds to the norm
-# a, b, c of a x + b x^3 + c x^5 in each Newton-Schulz step, of x that is made smaller before it.
-QUINTICS = (
-    (8.287212018145626, -23.59588651909882, 17.30038731253092),
-    (4.107059111542198, -2.947849916737908, 0.5448431082926598),
-    (3.948690853482296, -2.908902115962949, 0.5518191394370134),
-    (3.3184196573706, -2.4884880243148744, 0.5100489401237202),
-    (2.3006520199548173, -1.66890398457475, 0.4188073119525674),
-)
-SMALLER = 1.01
+QUINTIC = (3.4445, -4.7750, 2.0315)  # coefficients of the Newton-Schulz iteration
+ITERATIONS = 5
 
 # A warm-up of two steps, a plateau, and a decay over the last half to a tenth.
 STEPS, WARMUP, DECAY, FINAL = 8, 2, 0.5, 0.1
@@ -39,7 +31,6 @@ class Settings:
     lr: float = 0.02
     muon_lr: float = 0.05
     muon_momentum: float = 0.9
-    muon_steps: int = len(QUINTICS)
     betas: Sequence[float] = (0.8, 0.95)
     weight_decay: float = 0.5
     grad_clip: float = 3.0
@@ -95,11 +86,11 @@ def muon(gradient: Array, momentum: Array, mu: float, parts: int) -> Array:
 
 def orthogonal(matrix: Array) -> Array:
     """The matrix with its singular values brought near one (Newton-Schulz, quintic)."""
+    a, b, c = QUINTIC
     x = matrix / np.linalg.norm(matrix)
     if tall := x.shape[0] > x.shape[1]:
         x = x.T
-    for a, b, c in QUINTICS:
-        x = x / SMALLER
+    for _ in range(ITERATIONS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x

@@ -21,6 +21,7 @@ Parallel = Literal["ddp", "fsdp2"]
 PARALLEL: tuple[Parallel, ...] = ("ddp", "fsdp2")
 GPUS = (8, 64, 512)
 BUCKET = 25 * 2**20  # bytes of gradients that DDP sends at once, its bucket_cap_mb
+ITERATIONS = 5  # of Muon's Newton-Schulz, torch.optim.Muon's ns_steps
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,16 @@ def unit_bytes(config: GPTConfig) -> list[int]:
     return [4 * (two - one)] * config.n_layer + [4 * rest]
 
 
-def orthogonal_flops(config: GPTConfig, steps: int) -> int:
+def orthogonal_flops(config: GPTConfig) -> int:
     """FLOPs of Muon's Newton-Schulz for the matrices of one block (`gpt.train.muon.orthogonal`).
 
-    Of rows m and columns n, the fewer being m, each of the `steps` takes 2 m^2 n for the Gram
-    matrix, 2 m^3 for its square and 2 m^2 n for the product of both with the matrix.
+    Of rows m and columns n, the fewer being m, an iteration takes 2 m^2 n for the Gram matrix,
+    2 m^3 for its square and 2 m^2 n for the product of both with the matrix.
     """
     width, inner = config.n_embd, config.mlp_width
     shapes = [(width, width)] * 4 + [(width, inner)] * 2  # queries, keys and values apart
     sides = [(min(shape), max(shape)) for shape in shapes]
-    return steps * sum(4 * m**2 * n + 2 * m**3 for m, n in sides)
+    return ITERATIONS * sum(4 * m**2 * n + 2 * m**3 for m, n in sides)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Cluster:
         update = moved / self.slices / self.machine.bandwidth
         if self.train.optimizer == "muon":
             blocks = math.ceil(self.config.n_layer / self.slices)
-            update += blocks * orthogonal_flops(self.config, self.train.muon_steps) / rate
+            update += blocks * orthogonal_flops(self.config) / rate
         return Compute(self.passes, forward, 2 * forward, update)
 
     def memory(self) -> float:

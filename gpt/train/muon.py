@@ -11,29 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt.train.polynomials import Polynomial
-
 
 class Muon(torch.optim.Muon):
     """The optimizer of PyTorch, with the same settings and state and the same steps.
 
-    It orthogonalises in bfloat16 as PyTorch's does, or in another `dtype`, and by the same
-    polynomial over and over as PyTorch's, or by other `polynomials` one after another. A group of
-    parameters may say how many `parts` its matrices have, one below the other, such as queries,
-    keys and values: each part is a matrix of its own.
+    It orthogonalises in bfloat16 as PyTorch's does, or in another `dtype`. A group of parameters
+    may say how many `parts` its matrices have, one below the other, such as queries, keys and
+    values: each part is a matrix of its own.
     """
 
     def __init__(
-        self,
-        params: Iterable[Any],
-        dtype: torch.dtype = torch.bfloat16,
-        polynomials: Sequence[Polynomial] = (),
-        **settings: Any,
+        self, params: Iterable[Any], dtype: torch.dtype = torch.bfloat16, **settings: Any
     ) -> None:
         super().__init__(params, **settings)
         self.dtype = dtype
-        group = self.param_groups[0]
-        self.polynomials = polynomials or [group["ns_coefficients"]] * group["ns_steps"]
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -49,7 +40,7 @@ class Muon(torch.optim.Muon):
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
         mixed = torch._foreach_lerp(gradients, momenta, group["momentum"])
         shape, parts = matrices[0].shape, group.get("parts", 1)
-        directions = self.directions(mixed if group["nesterov"] else momenta, shape, parts)
+        directions = self.directions(mixed if group["nesterov"] else momenta, shape, group)
         held = [self.held(m) for m in matrices]
         torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
         rate = group["lr"] * shape_factor(shape[0] // parts, shape[1])
@@ -59,15 +50,19 @@ class Muon(torch.optim.Muon):
         """The rows of a matrix that this process holds: all of them."""
         return matrix
 
-    def directions(self, held: Sequence[Tensor], shape: torch.Size, parts: int) -> Tensor:
+    def directions(
+        self, held: Sequence[Tensor], shape: torch.Size, group: dict[str, Any]
+    ) -> Tensor:
         """The same rows (N, rows, columns) of the orthogonal matrices, each of that `shape`."""
-        return self.orthogonal(torch.stack(list(held)).to(self.dtype), parts)
+        return self.orthogonal(torch.stack(list(held)).to(self.dtype), group)
 
-    def orthogonal(self, matrices: Tensor, parts: int) -> Tensor:
+    def orthogonal(self, matrices: Tensor, group: dict[str, Any]) -> Tensor:
         """Matrices (N, rows, columns), each of their parts made orthogonal."""
         count, rows, columns = matrices.shape
+        parts = group.get("parts", 1)
         cut = matrices.reshape(count * parts, rows // parts, columns)
-        return orthogonal(cut, self.polynomials).reshape(matrices.shape)
+        made = orthogonal(cut, group["ns_coefficients"], group["ns_steps"])
+        return made.reshape(matrices.shape)
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
@@ -82,15 +77,16 @@ def shape_factor(rows: int, columns: int) -> float:
     return math.sqrt(max(1.0, rows / columns))
 
 
-def orthogonal(matrices: Tensor, polynomials: Sequence[Polynomial]) -> Tensor:
+def orthogonal(matrices: Tensor, coefficients: Sequence[float], steps: int) -> Tensor:
     """Matrices (N, rows, columns) with their singular values brought near one.
 
-    By a Newton-Schulz step with each of the polynomials.
+    By Newton-Schulz iterations of a quintic polynomial with the given coefficients.
     """
+    a, b, c = coefficients
     tall = matrices.size(1) > matrices.size(2)
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for a, b, c in polynomials:
+    for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x

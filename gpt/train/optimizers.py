@@ -8,7 +8,6 @@ from torch import nn
 
 from gpt.config import Precision
 from gpt.train.muon import Muon
-from gpt.train.polynomials import POLAR_EXPRESS
 
 
 class OptimizerParams(Protocol):
@@ -22,8 +21,6 @@ class OptimizerParams(Protocol):
     def muon_lr(self) -> float: ...
     @property
     def muon_momentum(self) -> float: ...
-    @property
-    def muon_steps(self) -> int: ...
     @property
     def betas(self) -> Sequence[float]: ...
     @property
@@ -55,7 +52,6 @@ def make_optimizers(model: nn.Module, params: OptimizerParams) -> list[torch.opt
                 # Queries, keys and values are three matrices, whose gradients differ in size.
                 [{"params": fused, "parts": 3}, {"params": others}],
                 dtype=getattr(torch, params.dtype),  # of its matrix products, as of all others
-                polynomials=POLAR_EXPRESS[: params.muon_steps],
                 lr=params.muon_lr,
                 momentum=params.muon_momentum,
                 weight_decay=params.weight_decay,

@@ -26,7 +26,6 @@ from gpt.config import (
     ModelKind,
     Precision,
 )
-from gpt.train.polynomials import POLAR_EXPRESS
 from gpt.train.schedule import Schedule, ScheduleKind
 
 Optimizer = Literal["adamw", "muon"]
@@ -81,7 +80,6 @@ class TrainParams(Section):
     lr: Positive  # AdamW's
     muon_lr: Positive  # of the hidden matrices under 'muon'
     muon_momentum: Momentum
-    muon_steps: Annotated[int, Field(ge=1, le=len(POLAR_EXPRESS))]  # by which it orthogonalises
     betas: Annotated[list[Momentum], Field(min_length=2, max_length=2)]
     weight_decay: NonNegative
     grad_clip: NonNegative  # 0 turns it off

@@ -64,7 +64,7 @@ def test_committed_params_are_valid() -> None:
         ("download", "timeout_seconds", 1e300, "download.timeout_seconds is 1e+300"),
         ("train", "init_std", 1e12, "train.init_std is 1000000000000.0, input should be less than"),
         ("train", "muon_lr", 1e39, "train.muon_lr is 1e+39, input should be less than"),
-        ("train", "warmup_steps", 9999, "steps 1600: the rate would end at 16.0% of the peak"),
+        ("train", "warmup_steps", 9999, "steps 1500: the rate would end at 15.0% of the peak"),
         ("eval", "top_p", 1e-46, "eval.top_p is 1e-46, input should be greater than or equal"),
         ("eval", "bootstrap_samples", 2**62, "eval.bootstrap_samples is 4611686018427387904"),
         ("verify_logits", "batch_size", 2**62, "verify_logits.batch_size is 461168601842738"),

@@ -1,6 +1,7 @@
 """Plans of clusters: collectives, steps, what a GPU holds and computes."""
 
 import pytest
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpt.config import GPTConfig, count_parameters, gpt2_config
@@ -22,7 +23,6 @@ from gpt.plan.memory import Memory, training_memory
 from gpt.plan.presets import merged_params
 from gpt.train.muon import orthogonal
 from gpt.train.params import TrainParams
-from gpt.train.polynomials import POLAR_EXPRESS
 from tests.support.imports import ROOT
 
 NONE = Latency(0.0, 0.0)
@@ -94,8 +94,12 @@ def test_muons_flops_are_those_that_pytorch_counts() -> None:
     with FlopCounterMode(display=False) as counted:
         for matrix in matrices:
             parts = 3 if matrix.size(0) == 3 * matrix.size(1) else 1
-            orthogonal(matrix.view(parts, -1, matrix.size(1)), POLAR_EXPRESS[:3])
-    assert orthogonal_flops(SHAPE, 3) == counted.get_total_flops()
+            orthogonal(
+                matrix.view(parts, -1, matrix.size(1)),
+                (3.4445, -4.775, 2.0315),
+                torch.optim.Muon([matrix]).defaults["ns_steps"],
+            )
+    assert orthogonal_flops(SHAPE) == counted.get_total_flops()
 
 
 @pytest.mark.parametrize(

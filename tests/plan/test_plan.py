@@ -54,7 +54,7 @@ plan of tiny
   cost                                  4.27 at 3 an hour
   on nodes of 8 h100
            GPUs    batch     memory    step    waits    MFU     training    cost         disk
-    ddp       8    1 x 1    1.1 MiB  0.1 ms     100%     0%  0.0 seconds       0  688.6 MiB/s
+    ddp       8    1 x 1    1.1 MiB  0.1 ms     100%     0%  0.0 seconds       0  688.4 MiB/s
   fsdp2       8    1 x 1  850.8 KiB  0.2 ms     100%     0%  0.0 seconds       0  346.3 MiB/s
     batch: passes of a step x sequences, of each GPU; memory: of its tensors, !: too much
     waits: for other GPUs; MFU: of the peak; disk: writes checkpoints as fast as they come

@@ -34,7 +34,7 @@ def test_each_run_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     checkpoints.main([*arguments, "--tokens", str(tmp_path)])
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines.keys() == {str(usual), str(other), str(damaged)}
-    assert "step 600 of 1600  4.0 MB" in lines[str(usual)]
+    assert "step 600 of 1500  4.0 MB" in lines[str(usual)]
     assert lines[str(usual)].endswith("as in params.yaml")
     assert lines[str(other)].endswith("train.lr 0.5, train.seed 2")
     assert "no whole checkpoint" in lines[str(damaged)]
