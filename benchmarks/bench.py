@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.setting import ROOT, Setting, usual_heads
 from gpt.common.errors import UserError, run_stage
-from gpt.common.files import sha256_file, write_json, write_text
+from gpt.common.files import sha256_file, write_text
 from gpt.common.params import read_yaml
 from gpt.common.screen import stage
 from gpt.common.text import choice
@@ -37,19 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def bench(args: argparse.Namespace, setting: Setting) -> None:
     """Do all of it."""
+    from benchmarks.record import read_record
     from benchmarks.results import Findings, facts
     from benchmarks.table import page, show
 
     findings, measurements = Findings(), sections()
-    command = "make bench" + (f' ONLY="{" ".join(args.sections)}"' if args.sections else "")
+    path: Path = args.out / FILES[setting.device]
+    record = read_record(path)
     for name in args.sections or SECTIONS:
         with stage(name) as line:
             found = measurements[name](setting)
             line.done = f"{len(found.figures)} figures" if found.figures else "not measured"
         findings.add(found)
-        around = facts(setting)  # written by each section: a run takes long
-        write_json(args.out / FILES[setting.device], around | rounded(findings))
-        write_text(args.out / "RESULTS.md", page(findings, around, command))
+        record = record.added(name, found, facts(setting))
+        record.write(path)  # by each section: a run takes long
+        write_text(args.out / "RESULTS.md", page(record))
     show(findings)
 
 
@@ -59,14 +61,6 @@ def sections() -> dict[str, Callable[[Setting], "Findings"]]:
 
     modules = (training, decoding, rounding, tokenising, time_to_loss)
     return {name: module.measured for name, module in zip(SECTIONS, modules, strict=True)}
-
-
-def rounded(findings: "Findings") -> dict[str, float | bool]:
-    """The figures in the digits that mean something."""
-    return {
-        name: value if isinstance(value, bool) else float(f"{value:.4g}")
-        for name, value in findings.figures.items()
-    }
 
 
 def setting_of(args: argparse.Namespace) -> Setting:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from tabulate import tabulate
 
+from benchmarks.record import Record
 from benchmarks.results import Findings, Row
 
 COLUMNS = ("measured", "who", "median", "ours / it (range)", "of the limit")
@@ -32,18 +33,24 @@ def show(findings: Findings) -> None:
         console.print(f"not measured: {reason}", soft_wrap=True)
 
 
-def page(findings: Findings, facts: Mapping[str, object], command: str) -> str:
+def page(record: Record) -> str:
     """RESULTS.md."""
-    rows = tabulate(lines(findings.rows), COLUMNS, tablefmt="pipe", disable_numparse=True)
     parts = [
         "# Results",
-        f"Written by `{command}`.",
-        "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None),
+        "Written by `make bench`, each section by the last run that measured it.",
+        listed(record.facts),
         *NOTES,
-        rows,
-        *(f"Not measured: {reason}." for reason in findings.absent),
     ]
+    for name, found in record.findings.items():
+        rows = tabulate(lines(found.rows), COLUMNS, tablefmt="pipe", disable_numparse=True)
+        parts += [f"## {name}", listed(record.runs[name]), *([rows] if found.rows else [])]
+        parts += [f"Not measured: {reason}." for reason in found.absent]
     return "\n\n".join(parts) + "\n"
+
+
+def listed(facts: Mapping[str, object]) -> str:
+    """Facts as a list; those that are not known are left out."""
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items() if value is not None)
 
 
 def lines(rows: Sequence[Row]) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import bench
 from benchmarks.bench import main, parse_args, setting_of
+from benchmarks.record import OF_A_RUN, Record
 from benchmarks.results import Findings, Row
 from benchmarks.setting import Setting, usual_heads
 from benchmarks.table import bar, lines, page
@@ -40,21 +41,57 @@ def test_a_section_that_fails_loses_no_other(out: Path) -> None:
     assert json.loads((out / "cpu.json").read_text())["speed"] == 12350
 
 
-def test_only_what_was_asked_for_is_measured_and_written(
+def test_what_was_asked_for_is_measured_and_written(
     out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (out / "cpu.json").write_text('{"decode_fp32": 1.0}')
     main(["training", "time-to-loss", *TINY, "--out", str(out)])
     written = json.loads((out / "cpu.json").read_text())
-    assert (written.pop("speed"), written.pop("same")) == (12350, True)
     assert "decode_fp32" not in written
-    assert written.keys() >= {"date", "machine", "threads", "torch", "transformers", "model"}
+    assert (written.pop("speed"), written.pop("same")) == (12350, True)
+    assert written.keys() >= {"machine", "threads", "torch", "transformers", "model"}
     assert written["model"] == ("1 layers, 1 heads, 16 wide, vocabulary 61, context 12, batch 2")
+    assert written["sections"]["training"].keys() >= {"date", "revision", "rounds"}
     printed, results = capsys.readouterr().out, (out / "RESULTS.md").read_text()
     assert re.search(r"speed +ours +12,346 tok/s", printed)
     assert re.search(r"\| speed +\| ours +\| 12,346 tok/s +\|", results)
     assert "not measured: loss: no text" in printed
     assert "Not measured: loss: no text." in results
+
+
+def test_a_section_measured_again_leaves_the_others_as_they_are(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["training", "time-to-loss", *TINY, "--out", str(out)])
+    before = json.loads((out / "cpu.json").read_text())
+    again = Findings([Row("loss", "ours", 7.0, "s", [0.5, 0.25], 0.1)], {"seconds": 7.0})
+    monkeypatch.setattr(bench, "sections", lambda: {"time-to-loss": lambda _: again})
+    capsys.readouterr()
+    main(["time-to-loss", *TINY, "--rounds", "9", "--out", str(out)])
+    written = json.loads((out / "cpu.json").read_text())
+    assert written.pop("seconds") == 7.0
+    later = written["sections"].pop("time-to-loss")
+    assert (later["rounds"], later["figures"], later["absent"]) == (9, ["seconds"], [])
+    before["sections"].pop("time-to-loss")
+    assert written == before
+    assert "12,346" not in capsys.readouterr().out
+    results = (out / "RESULTS.md").read_text()
+    assert "12,346 tok/s" in results
+    assert "0.38 (0.25 to 0.50)" in results
+    assert "no text" not in results
+
+
+@pytest.mark.parametrize("changes", [{"machine": "another"}, {"torch": "1.0"}, {"model": "1 B"}])
+def test_results_of_another_machine_version_or_size_are_not_kept(
+    out: Path, changes: dict[str, str]
+) -> None:
+    main(["training", *TINY, "--out", str(out)])
+    path = out / "cpu.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    main(["time-to-loss", *TINY, "--out", str(out)])
+    written = json.loads(path.read_text())
+    assert "speed" not in written
+    assert list(written["sections"]) == ["time-to-loss"]
 
 
 def test_each_section_has_its_measurement() -> None:
@@ -114,7 +151,8 @@ def test_the_table_names_what_is_measured_once_and_shows_ratios_and_shares() -> 
         ("memory", "theirs", "1 GiB", "0.50", ""),
     ]
     assert bar(1.3) == "██████████ 130%"
-    written = page(Findings([ours]), {"date": "today", "revision": None}, "make bench")
+    of_a_run = dict.fromkeys(OF_A_RUN) | {"date": "today"}
+    written = page(Record({}, {}, {}).added("training", Findings([ours]), of_a_run))
     assert "| speed" in written
     assert "- date: today" in written
     assert "revision" not in written
