@@ -9,16 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from benchmarks.new_process import in_new_process
+from benchmarks.our_run import Reached, our_run, split_loss
 from benchmarks.peers import NANOGPT, new_nanogpt
 from benchmarks.results import Findings, Row
 from benchmarks.rounds import OURS
@@ -27,21 +25,13 @@ from gpt.common.errors import UserError
 from gpt.common.screen import current
 from gpt.data.dataset import Dataset, open_dataset
 from gpt.data.raw import write_raw
-from gpt.loss import Ids, cross_entropies
+from gpt.loss import Ids
 from gpt.plan.params import Params
 from gpt.plan.presets import merged_params, preset_file
-from gpt.runtime import set_determinism
-from gpt.train.history import History
-from gpt.train.initial import initial_model
-from gpt.train.resume import Checkpoints
-from gpt.train.trainer import Trainer
 from stages.tokenize import tokenize
 
 PRESET = "shakespeare-fast"
 TURNS = 2  # of each, at most
-LOOK = 20  # steps between two looks at the loss
-NEAR = 0.2  # of the training loss to the goal: before, there is no need to look
-ROWS = 256  # windows at once, of the validation split
 DATA = Path("data/shakespeare_char")  # in a checkout of nanoGPT
 CHECKPOINT = Path("out-shakespeare-char/ckpt.pt")
 
@@ -66,14 +56,6 @@ COMMAND = (
     "config/train_shakespeare_char.py",
     *(f"--{name}={value}" for name, value in OPTIONS.items()),
 )
-
-
-class Reached(NamedTuple):
-    """The moment at which a run reached a loss."""
-
-    step: int
-    seconds: float
-    loss: float
 
 
 def measured(setting: Setting) -> Findings:
@@ -152,50 +134,6 @@ def nanogpt_run(checkout: Path, val: Ids) -> Reached:
     return Reached(kept["iter_num"], seconds, split_loss(Logits(model), val, block_size))
 
 
-def our_run(target: float, params: Params, tokens: Path, started: float) -> Reached | None:
-    """Our training on the CPU, in this process that began at `started`, up to the loss, if ever."""
-    set_determinism(params.train.deterministic)
-    data = open_dataset(tokens)
-    scratch = ROOT / "models" / "scratch"
-    model = initial_model(scratch, params.model, params.train, data.tokenizer, data.train)
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):  # it tells each step
-        checkpoints = Checkpoints(Path(folder), {}, params.train)
-        trainer = Trainer(model, params.train, data, checkpoints)
-        trainer.publish = Watch(target, trainer, started)
-        try:
-            trainer.run()
-        except There as there:
-            return there.reached
-    return None
-
-
-class There(Exception):
-    """The end of a run that has reached its loss."""
-
-    def __init__(self, reached: Reached) -> None:
-        super().__init__(reached)
-        self.reached = reached
-
-
-class Watch:
-    """Looks at the validation loss now and then; meanwhile the clock stands still."""
-
-    def __init__(self, target: float, trainer: Trainer, started: float) -> None:
-        self.target, self.trainer, self.started, self.looked = target, trainer, started, 0
-
-    def __call__(self, history: History) -> None:
-        """Raise There, if the loss is reached."""
-        trainer, step = self.trainer, self.trainer.step
-        far = not history.training or history.training[-1].loss > self.target + NEAR
-        if (far or step < self.looked + LOOK) and step < trainer.params.steps:
-            return
-        self.looked, began = step, time.time()
-        loss = split_loss(trainer.model, trainer.data.val, trainer.model.config.block_size)
-        if loss <= self.target:
-            raise There(Reached(step, began - self.started, loss))
-        self.started += time.time() - began
-
-
 class Logits(nn.Module):
     """nanoGPT's model with our `forward`: all positions' logits, which it gives beside a loss."""
 
@@ -207,22 +145,6 @@ class Logits(nn.Module):
         """Logits (B, T, V) of ids (B, T)."""
         logits: Tensor = self.model(ids, ids)[0]
         return logits
-
-
-@torch.inference_mode()
-def split_loss(model: nn.Module, ids: Ids, block_size: int) -> float:
-    """The mean loss of all tokens but the first, in windows beside each other, as nanoGPT cuts."""
-    training = model.training
-    model.eval()
-    stream = torch.from_numpy(ids.astype(np.int64))
-    span, parts = ROWS * block_size, []
-    for start in range(0, len(stream) - 1, span):
-        x, y = stream[start:-1][:span], stream[start + 1 :][:span]
-        whole = len(x) // block_size * block_size
-        parts += [(x[:whole].view(-1, block_size), y[:whole]), (x[None, whole:], y[whole:])]
-    losses = [cross_entropies(model(x).flatten(0, 1), y) for x, y in parts if len(y)]
-    model.train(training)
-    return float(torch.cat(losses).double().mean())
 
 
 def run(folder: Path, *arguments: str) -> None:

@@ -18,7 +18,7 @@ from gpt.model import GPT
 from gpt.plan.estimates import training_flops
 from gpt.plan.presets import merged_params, preset_file
 from gpt.plan.probe import peak_resident_bytes
-from gpt.runtime import precision, set_determinism
+from gpt.runtime import keep_freed_memory, precision, set_determinism
 from gpt.train.params import TrainParams
 from gpt.train.step import Batch, GradientStep
 
@@ -134,6 +134,7 @@ def step_of(who: str, setting: Setting, dtype: Precision) -> Step:
 def our_step(setting: Setting, dtype: Precision, inputs: Batch, targets: Batch) -> Step:
     """Ours as the trainer runs it, with its determinism."""
     params = train_params(setting, dtype)
+    keep_freed_memory()
     set_determinism(params.deterministic)
     model = GPT(setting.config, params.attention)
     model.initialise(params.seed)

@@ -1,5 +1,6 @@
 """Device, precision, determinism, and what machine and versions a result comes from."""
 
+import ctypes
 import os
 import platform
 import shlex
@@ -16,6 +17,9 @@ from pydantic import ConfigDict
 from gpt.common.errors import UserError
 from gpt.common.params import Section
 from gpt.config import Device, Precision
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # names in glibc's mallopt(3)
+LARGEST = 2**31 - 1  # bytes, an int
 
 
 class ExecutionParams(Section):
@@ -54,6 +58,18 @@ def set_determinism(deterministic: bool) -> None:
     # Otherwise PyTorch writes NaN into every new tensor, which nothing here reads before writing.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
+
+
+def keep_freed_memory() -> None:
+    """Keep the memory of freed tensors for the next ones; other libraries than glibc ignore it.
+
+    glibc gives large blocks back to the system at once, which clears each page of them anew when
+    the next training step takes the same again.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, LARGEST)
+        mallopt(MMAP_THRESHOLD, LARGEST)
 
 
 def precision(device: torch.device, dtype: Precision) -> AbstractContextManager[object]:

@@ -36,10 +36,11 @@ def train(args: argparse.Namespace, params: TrainingParams) -> str:
     Of several processes the first one writes; the others return nothing.
     """
     from gpt.data.dataset import open_dataset
-    from gpt.runtime import circumstances, set_determinism
+    from gpt.runtime import circumstances, keep_freed_memory, set_determinism
     from gpt.train.history import LiveCurves, write_curves
 
     around = circumstances()
+    keep_freed_memory()
     set_determinism(params.train.deterministic)
     data = open_dataset(args.tokens)
     data.check_length(params.model.block_size, args.tokens)

@@ -31,6 +31,7 @@ def prove(args: argparse.Namespace, params: VerifyParams, line: Line) -> str:
     """Do all of it and return the verdict by link. Raises UserError where anything failed."""
     from gpt.parity.results import distance_lines, metrics, mutant_line, summary_line, write_tables
     from gpt.parity.verify import verify
+    from gpt.runtime import keep_freed_memory
     from gpt.weights.model_folder import load_config, load_provenance
     from gpt.weights.tensor_files import DTYPE_OF
 
@@ -43,6 +44,7 @@ def prove(args: argparse.Namespace, params: VerifyParams, line: Line) -> str:
     if args.exported:
         stored = DTYPE_OF[load_section(args.params, "export_hf", ExportParams).dtype]
     tell = partial(show, line, args.list)
+    keep_freed_memory()
     found = verify(args.model, args.reference, params, tell, stored)
     if args.list:
         for text in (*distance_lines(found), *map(mutant_line, found.outcomes)):

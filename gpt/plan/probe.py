@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from gpt.config import GPTConfig
 from gpt.data.dataset import Dataset
 from gpt.model import GPT
-from gpt.runtime import choose_device, set_determinism
+from gpt.runtime import choose_device, keep_freed_memory, set_determinism
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.params import TrainParams
 from gpt.train.resume import Checkpoints
@@ -50,6 +50,7 @@ def measure(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
 
 def probe(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
     """Train in this process, whose memory should not have been used for anything before."""
+    keep_freed_memory()
     set_determinism(train.deterministic)
     device = choose_device(train.device)
     run = probe_trainer(config, train, device)

@@ -12,7 +12,7 @@ import pytest
 import tiktoken
 import torch
 
-from benchmarks import decoding, rounding, time_to_loss, tokenising, training
+from benchmarks import decoding, our_run, rounding, time_to_loss, tokenising, training
 from benchmarks.results import Findings
 from benchmarks.setting import Setting, usual_heads
 from gpt.config import GPTConfig
@@ -201,7 +201,7 @@ def test_time_to_loss_ends_at_nanogpts_loss(
     checkout = write_checkout(tmp_path / "nanogpt")
     findings = time_to_loss.measured(replace(SETTING, nanogpt=checkout, text=tmp_path / "text"))
     figures = findings.figures
-    assert figures["time_to_loss_steps"] == time_to_loss.LOOK
+    assert figures["time_to_loss_steps"] == our_run.LOOK
     assert figures["time_to_loss_target"] == pytest.approx(UNIFORM)
     ours, theirs = findings.rows
     assert figures["time_to_loss_over_nanogpt"] == pytest.approx(ours.value / theirs.value)
@@ -213,7 +213,7 @@ def test_time_to_loss_ends_at_nanogpts_loss(
 def test_the_loss_of_a_split_is_that_of_every_token_but_the_first(
     length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time_to_loss, "ROWS", 1)
+    monkeypatch.setattr(our_run, "ROWS", 1)
     model = random_model(TINY).train()
     ids = np.random.default_rng(1).integers(TINY.vocab_size, size=length).astype(np.uint16)
     stream, losses = torch.from_numpy(ids.astype(np.int64)), []
@@ -221,7 +221,7 @@ def test_the_loss_of_a_split_is_that_of_every_token_but_the_first(
         start = (end - 1) // TINY.block_size * TINY.block_size
         logits = model.eval()(stream[None, start:end])[0, -1]
         losses.append(torch.nn.functional.cross_entropy(logits, stream[end]).item())
-    found = time_to_loss.split_loss(model.train(), ids, TINY.block_size)
+    found = our_run.split_loss(model.train(), ids, TINY.block_size)
     assert found == pytest.approx(np.mean(losses), rel=1e-5)
     assert model.training
 
@@ -239,6 +239,6 @@ def test_a_run_is_looked_at_now_and_then(tmp_path: Path, target: float, step: in
     (tmp_path / "text").write_text(TEXT, encoding="utf-8")
     params = small_params()
     time_to_loss.prepared_tokens(tmp_path / "text", params, tmp_path)
-    reached = time_to_loss.our_run(target, params, tmp_path / "tokens", time.time())
+    reached = our_run.our_run(target, params, tmp_path / "tokens", time.time())
     assert (reached and reached.step) == step
     assert reached is None or 0 < reached.loss <= target

@@ -1,5 +1,7 @@
 """What a run says about its machine and its circumstances."""
 
+import ctypes
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import torch
 
 from gpt.common.errors import UserError
 from gpt.config import Device
-from gpt.runtime import choose_device, circumstances, machine
+from gpt.runtime import choose_device, circumstances, keep_freed_memory, machine
 from tests.support.imports import ROOT
 
 
@@ -80,3 +82,38 @@ def test_determinism_is_switched_on_without_the_compiler() -> None:
         "assert not torch.are_deterministic_algorithms_enabled()\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+FAULTS = """
+import resource, sys, torch
+from gpt.runtime import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def use():
+    return torch.ones(10_000_000)
+for _ in range(8):  # the next one may not fit where the last one was
+    use()
+before = faults()
+for _ in range(5):
+    use()
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_freed_memory_is_taken_again_without_the_system() -> None:
+    def faults(mode: str) -> int:
+        command = [sys.executable, "-c", FAULTS, mode]
+        return int(subprocess.check_output(command, text=True, cwd=ROOT))
+
+    assert faults("keep") < 100
+    assert faults("give back") > 1000
+
+
+def test_where_the_library_has_no_such_setting_nothing_happens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    keep_freed_memory()
