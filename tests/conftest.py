@@ -17,6 +17,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 LONGEST = ("pipeline", "tools", "distributed", "robustness", "parity", "report", "hf")  # folders
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait, for a server, a lock or another process."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that run whole pipelines come first, so that no core is alone with one at the end."""
     place = {folder: number for number, folder in enumerate(LONGEST)}
