@@ -60,16 +60,16 @@ def set_determinism(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
-def keep_freed_memory() -> None:
-    """Keep the memory of freed tensors for the next ones; other libraries than glibc ignore it.
+def keep_freed_memory(largest: int = LARGEST) -> None:
+    """Keep the memory of freed tensors of up to `largest` bytes for the next ones.
 
-    glibc gives large blocks back to the system at once, which clears each page of them anew when
-    the next training step takes the same again.
+    Otherwise glibc gives large blocks back to the system, which clears each page of them anew when
+    the next training step takes the same again. Other libraries ignore it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(TRIM_THRESHOLD, LARGEST)
-        mallopt(MMAP_THRESHOLD, LARGEST)
+        mallopt(MMAP_THRESHOLD, largest)
+        mallopt(TRIM_THRESHOLD, min(2 * largest, LARGEST))
 
 
 def precision(device: torch.device, dtype: Precision) -> AbstractContextManager[object]:
