@@ -66,7 +66,8 @@ def keep_freed_memory(largest: int = LARGEST) -> None:
     Otherwise glibc gives large blocks back to the system, which clears each page of them anew when
     the next training step takes the same again. Other libraries ignore it.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    library = ctypes.CDLL(None) if os.name == "posix" else None  # Windows knows no such name
+    mallopt = getattr(library, "mallopt", None)
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, largest)
         mallopt(TRIM_THRESHOLD, min(2 * largest, LARGEST))

@@ -10,8 +10,8 @@ from filelock import FileLock
 
 from tests.support.project import commit, project, run, use_small_reference
 
-# Before torch is loaded, here and in every stage: threads that wait for work leave the core to the
-# other process of the tests. The numbers stay the same.
+# The processes of pytest-xdist inherit it, and their stages: threads that wait for work leave the
+# core to another process of the tests. The numbers stay the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 LONGEST = ("pipeline", "tools", "distributed", "robustness", "parity", "report", "hf")  # folders

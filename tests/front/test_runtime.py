@@ -112,8 +112,13 @@ def test_freed_memory_is_taken_again_without_the_system() -> None:
     assert faults("give back") > 1000
 
 
+@pytest.mark.parametrize("system", ["posix", "nt"])
 def test_where_the_library_has_no_such_setting_nothing_happens(
-    monkeypatch: pytest.MonkeyPatch,
+    system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
-    keep_freed_memory()
+    opened: list[None] = []
+    with monkeypatch.context() as patched:  # pytest itself needs the true name
+        patched.setattr(ctypes, "CDLL", opened.append)
+        patched.setattr("gpt.runtime.os.name", system)
+        keep_freed_memory()
+    assert len(opened) == (system == "posix")
