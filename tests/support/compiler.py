@@ -1,9 +1,15 @@
-"""A machine without a working C++ compiler, as torch.compile sees it."""
+"""A machine with and without a working C++ compiler, as torch.compile sees it."""
 
+import shutil
 from contextlib import AbstractContextManager
 from typing import Any
 
+import pytest
 import torch._inductor.config
+
+needs_compiler = pytest.mark.skipif(
+    shutil.which("g++") is None, reason="compiling needs a C++ compiler: install g++"
+)
 
 
 def no_compiler() -> AbstractContextManager[Any]:

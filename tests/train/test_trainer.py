@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from gpt.train.bigram_table import lowest_loss
 from gpt.train.checkpoint import load_checkpoint
 from gpt.train.step import Batch, GradientStep
 from gpt.train.trainer import Trainer
-from tests.support.compiler import no_compiler
+from tests.support.compiler import needs_compiler, no_compiler
 from tests.support.training import SMALL, checkpoints, make, state
 
 
@@ -112,7 +111,7 @@ def test_the_matrix_crosses_an_epoch_within_a_step() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of the compiler's own modules
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@needs_compiler
 def test_an_interrupted_compiled_run_goes_on_exactly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
