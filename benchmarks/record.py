@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import Findings, Row
+from gpt.common.errors import UserError
 from gpt.common.files import read_json, write_json
 
 Facts = Mapping[str, Any]
@@ -57,6 +58,13 @@ def read_record(path: Path) -> Record:
     stored = read_json(path) if path.is_file() else {}
     if SECTIONS not in stored:
         return Record({}, {}, {})
+    try:
+        return _parsed(stored)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"not as make bench wrote it, {path}, delete it") from None
+
+
+def _parsed(stored: dict[str, Any]) -> Record:
     sections: dict[str, Any] = stored.pop(SECTIONS)
     runs, findings = {}, {}
     for name, of in sections.items():

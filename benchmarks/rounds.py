@@ -3,7 +3,8 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,10 +17,16 @@ REST = 0.5  # seconds before each run; idle threads of the one before spin for u
 
 @dataclass(frozen=True)
 class Work:
-    """Something to time, and the tokens, bytes or FLOPs that one run of it handles."""
+    """Something to time, and the tokens, bytes or FLOPs that one run of it handles.
+
+    It runs within `settings`, which end with its turn; with `warm_up` once untimed before, so that
+    what a turn takes up, its memory say, is not counted against a run.
+    """
 
     run: Callable[[], object]
     amount: float
+    settings: Callable[[], AbstractContextManager[object]] = nullcontext
+    warm_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Measured:
 def measure(what: str, works: Mapping[str, Work], rounds: int, device: str) -> Measured:
     """Time all works once to warm up, then in `rounds`, each in the reverse order of the last."""
     current().show(f"{what}, warming up")
-    first = {name: seconds(work.run, device) for name, work in works.items()}
+    first = {name: turn_of(replace(work, warm_up=False), device) for name, work in works.items()}
     rates: dict[str, list[float]] = {name: [] for name in works}
     order = list(works)
     for turn in range(rounds):
@@ -62,8 +69,16 @@ def measure(what: str, works: Mapping[str, Work], rounds: int, device: str) -> M
         for name in order:
             work = works[name]
             time.sleep(REST)
-            rates[name].append(work.amount / seconds(work.run, device))
+            rates[name].append(work.amount / turn_of(work, device))
     return Measured(rates, first)
+
+
+def turn_of(work: Work, device: str) -> float:
+    """The seconds of a run within the settings of its work."""
+    with work.settings():
+        if work.warm_up:
+            work.run()
+        return seconds(work.run, device)
 
 
 def seconds(run: Callable[[], object], device: str) -> float:

@@ -1,6 +1,7 @@
 """Training: tokens a second of forward and backward passes, and the memory that they take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -53,7 +54,10 @@ def over_nanogpt_as_shipped(setting: Setting, figures: dict[str, float | bool]) 
 def speed(setting: Setting, dtype: Precision) -> Findings:
     """Tokens a second of ours and of the peers, in turn with the step's matrix products alone."""
     what, need = f"training, {SHORT[dtype]}", training_flops(setting.config)
-    works = {who: Work(step_of(who, setting, dtype), setting.tokens) for who in trained(setting)}
+    works = {
+        who: Work(step_of(who, setting, dtype), setting.tokens, settings_of(who, setting), True)
+        for who in trained(setting)
+    }
     works[PRODUCTS] = products(setting.config, setting.tokens, dtype, setting.device)
     result = measure(what, works, setting.rounds, setting.device)
     limit = Limit(PRODUCTS, "GFLOP/s", 1e9, need)
@@ -104,8 +108,9 @@ def memory(setting: Setting, dtype: Precision) -> Findings:
 def peak_memory(who: str, setting: Setting, dtype: Precision) -> int | None:
     """The most bytes that this process took for two steps; on CUDA those of its tensors."""
     step = step_of(who, setting, dtype)
-    for _ in range(2):
-        step()
+    with settings_of(who, setting)():
+        for _ in range(2):
+            step()
     if setting.device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     return peak_resident_bytes()
@@ -133,22 +138,32 @@ def step_of(who: str, setting: Setting, dtype: Precision) -> Step:
 
 
 def our_step(setting: Setting, dtype: Precision, inputs: Batch, targets: Batch) -> Step:
-    """Ours as the trainer runs it, with its determinism and its use of memory; peers go without."""
+    """Ours, as the trainer runs it."""
     params = train_params(setting, dtype)
-    set_determinism(params.deterministic)
-    model = GPT(setting.config, params.attention)
-    model.initialise(params.seed)
-    gradients = GradientStep(model.to(setting.device).train(), params, say)
-    set_determinism(False)
+    with as_trained(params.deterministic):
+        model = GPT(setting.config, params.attention)
+        model.initialise(params.seed)
+        gradients = GradientStep(model.to(setting.device).train(), params, say)
+    return partial(gradients, inputs, targets)
 
-    def step() -> None:
-        set_determinism(params.deterministic)
-        keep_freed_memory()
-        gradients(inputs, targets)
+
+def settings_of(who: str, setting: Setting) -> Callable[[], AbstractContextManager[None]]:
+    """The process as our trainer sets it; peers go without."""
+    if who != OURS:
+        return nullcontext
+    return partial(as_trained, train_params(setting, "float32").deterministic)
+
+
+@contextmanager
+def as_trained(deterministic: bool) -> Iterator[None]:
+    """The trainer's determinism and its use of memory, as long as it lasts."""
+    set_determinism(deterministic)
+    keep_freed_memory()
+    try:
+        yield
+    finally:
         keep_freed_memory(KEPT_BY_GLIBC)
         set_determinism(False)
-
-    return step
 
 
 def train_params(setting: Setting, dtype: Precision) -> TrainParams:

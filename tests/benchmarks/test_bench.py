@@ -94,6 +94,13 @@ def test_results_of_another_machine_version_or_size_are_not_kept(
     assert list(written["sections"]) == ["time-to-loss"]
 
 
+@pytest.mark.parametrize("damage", [{"sections": {"training": {}}}, {"sections": [1]}])
+def test_results_that_bench_did_not_write_are_said_in_a_line(out: Path, damage: object) -> None:
+    (out / "cpu.json").write_text(json.dumps(damage))
+    with pytest.raises(UserError, match=r"not as make bench wrote it, .*cpu\.json, delete it"):
+        main(["training", "--out", str(out)])
+
+
 def test_each_section_has_its_measurement() -> None:
     assert {name: call.__module__ for name, call in bench.sections().items()} == {
         "training": "benchmarks.training",

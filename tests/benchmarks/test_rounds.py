@@ -1,5 +1,7 @@
 """Works take their turns, and their rates are compared within a round."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -16,6 +18,23 @@ def test_every_round_reverses_the_order_of_the_last_and_none_is_the_warm_up() ->
     assert "".join(turns) == "abc" + "cba" + "abc" + "cba"
     assert {name: len(rates) for name, rates in result.rates.items()} == dict.fromkeys("abc", 3)
     assert set(result.first) == set("abc")
+
+
+def test_a_turn_runs_within_its_settings_after_its_own_warm_up() -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def settings() -> Iterator[None]:
+        events.append("[")
+        yield
+        events.append("]")
+
+    works = {
+        "ours": Work(partial(events.append, "o"), 1.0, settings, warm_up=True),
+        "theirs": Work(partial(events.append, "t"), 1.0),
+    }
+    measure("letters", works, 1, "cpu")
+    assert "".join(events) == "[o]t" + "t[oo]"
 
 
 def test_a_rate_is_the_amount_by_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
