@@ -15,9 +15,8 @@ BLOCKS = 10  # of a bar
 WIDTH = 110  # of the table where there is no terminal
 NOTES = (
     "Everything of one kind ran in turn in one process, in rounds of alternating order, after a "
-    "round to warm up; ratios are those within a round. Each timed step of training follows one that "
-    "is not. Memory and time to loss, where less is "
-    "better, are of processes of their own.",
+    "round to warm up; ratios are those within a round. Each timed step of training follows one "
+    "that is not. Memory and time to loss, where less is better, are of processes of their own.",
 )
 
 
