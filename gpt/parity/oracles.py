@@ -4,6 +4,7 @@ Both read a folder that transformers can load. Shapes: B batch, T time.
 """
 
 import gc
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -198,8 +199,13 @@ class NumpyOracle:
         """The forward pass on `ids` (B, T), one row after another."""
         rows = [reference.hidden_states(self.config, self.read, row) for row in ids.tolist()]
         logits = [reference.logits(self.config, self.read, row[-1]) for row in rows]
-        stream = [torch.from_numpy(np.stack(states)) for states in zip(*rows, strict=True)]
-        return ForwardPass(stream, torch.from_numpy(np.stack(logits)))
+        stream = [together(states) for states in zip(*rows, strict=True)]
+        return ForwardPass(stream, together(logits))
+
+
+def together(rows: Sequence["np.ndarray[Any, Any]"]) -> Tensor:
+    """The rows of a batch in one tensor; a single one, which may be large, is not copied."""
+    return torch.from_numpy(rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows))
 
 
 def their_config(path: Path) -> Any:
