@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <functional>
 
-#include <ATen/cpu/vec/functional_base.h>
+#include <ATen/cpu/vec/functional.h>
 #include <ATen/cpu/vec/vec.h>
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

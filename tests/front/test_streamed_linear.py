@@ -1,12 +1,17 @@
 """Linear layers with weights in few bits, and the kernel in C++ that multiplies them."""
 
+import platform
+import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.cpp_extension import include_paths
 
+from gpt import streamed_linear
 from gpt.config import Storage
 from gpt.streamed_linear import FEW_ROWS, StreamedLinear, cpu_kernel, gather, in_huge_pages
 from tests.support.compiler import needs_compiler, no_compiler
@@ -41,6 +46,16 @@ def test_the_kernel_multiplies(kernel: Kernel, storage: Storage, n: int, c: int)
         size = x.double().abs() @ weight.double().abs().t()  # of what is summed, up to its signs
         error = (kernel(x, weight) - exact).abs()
         assert (error <= 1e-6 * size + 1e-30).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("flags", [[], ["-DCPU_CAPABILITY_AVX2", "-mavx2", "-mfma", "-mf16c"]])
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86-64")
+def test_the_kernel_compiles_for_lesser_processors(flags: list[str]) -> None:
+    source = Path(streamed_linear.__file__).with_suffix(".cpp")
+    folders = [f"-I{folder}" for folder in include_paths("cpu")]
+    check = ["g++", "-std=c++20", "-fsyntax-only", "-Wno-psabi", *flags, *folders, str(source)]
+    assert subprocess.run(check, capture_output=True, check=False).stderr.decode() == ""
 
 
 @needs_compiler
