@@ -93,14 +93,19 @@ def test_an_anchor_is_refused(params: Path) -> None:
         apply(params, "shakespeare-nanogpt")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_trace_of_the_preset_before(params: Path, name: str) -> None:
-    apply(params, name)
-    alone = load_params(params)
-    for other in NAMES:
-        apply(params, other)
+def test_no_trace_of_the_preset_before(params: Path) -> None:
+    """Each after each other one."""
+    own = params.read_text()
+    alone = {}
+    for name in NAMES:
+        params.write_text(own)
         apply(params, name)
-        assert load_params(params) == alone
+        alone[name] = load_params(params)
+    for number, name in enumerate(NAMES):
+        apply(params, name)
+        for following in (each for other in NAMES[number + 1 :] for each in (other, name)):
+            apply(params, following)
+            assert load_params(params) == alone[following]
 
 
 def test_nothing_is_written_as_null(params: Path) -> None:

@@ -4,6 +4,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +75,28 @@ def test_same_params_same_bits(tmp_path: Path) -> None:
 MATRIX: dict[str, Any] = {"dropout": 0.2, "batch_size": 2, "tokens": 420}
 
 
-def interrupted_and_whole(
-    folder: Path, step: int, signum: int, **options: Any
-) -> tuple[Trainer, Trainer]:
-    """A run that a real signal stopped after `step` and that went on, and one left in peace."""
-    whole = make(folder / "whole", **options)
-    whole.run()
+def interrupted(folder: Path, step: int, signum: int, **options: Any) -> Trainer:
+    """A run that a real signal stopped after `step` and that went on."""
     with pytest.raises(Interrupted, match=f"stopped after step {step + 1}, saved in") as stopped:
-        make(folder / "parts", stopping_at(step, signum), **options).run()
+        make(folder, stopping_at(step, signum), **options).run()
     assert stopped.value.signum == signum
-    parts = make(folder / "parts", **options)
+    parts = make(folder, **options)
     parts.run()
     assert parts.speed.steps == 23 - step - 1
-    return parts, whole
+    return parts
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """What a run left in peace comes to, by its optimizer and dtype; each is made once."""
+
+    @cache
+    def made(**options: Any) -> dict[str, Any]:
+        whole = make(tmp_path_factory.mktemp("whole"), **options, **MATRIX)
+        whole.run()
+        return state(whole)
+
+    return made
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
@@ -94,13 +104,17 @@ def interrupted_and_whole(
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("step", [0, 10, 21])
 def test_an_interrupted_run_goes_on_exactly(
-    tmp_path: Path, signum: int, optimizer: str, dtype: str, step: int
+    tmp_path: Path,
+    undisturbed: Callable[..., dict[str, Any]],
+    signum: int,
+    optimizer: str,
+    dtype: str,
+    step: int,
 ) -> None:
     """With dropout, two accumulated passes, several epochs, validation and samples between."""
-    parts, whole = interrupted_and_whole(
-        tmp_path, step, signum, optimizer=optimizer, dtype=dtype, **MATRIX
-    )
-    assert state(parts) == state(whole)
+    options = {"optimizer": optimizer, "dtype": dtype}
+    parts = interrupted(tmp_path, step, signum, **options, **MATRIX)
+    assert state(parts) == undisturbed(**options)
 
 
 def test_the_matrix_crosses_an_epoch_within_a_step() -> None:
@@ -113,12 +127,15 @@ def test_the_matrix_crosses_an_epoch_within_a_step() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of the compiler's own modules
 @needs_compiler
 def test_an_interrupted_compiled_run_goes_on_exactly(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    undisturbed: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = MATRIX | {"optimizer": "muon", "dtype": "bfloat16", "compile": True}
-    parts, whole = interrupted_and_whole(tmp_path, 10, signal.SIGTERM, **options)
+    options = {"optimizer": "muon", "dtype": "bfloat16", "compile": True}
+    parts = interrupted(tmp_path, 10, signal.SIGTERM, **options, **MATRIX)
+    whole = undisturbed(**options)
     assert "going on without" not in capsys.readouterr().out
-    assert state(parts) == state(whole)
+    assert state(parts) == whole
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
