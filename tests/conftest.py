@@ -14,7 +14,10 @@ from tests.support.project import commit, project, run, use_small_reference
 # core to another process of the tests. The numbers stay the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-LONGEST = ("pipeline", "tools", "distributed", "robustness", "parity", "report", "hf")  # folders
+LONGEST = (  # folders
+    *("pipeline", "tools", "distributed", "robustness", "parity", "report", "hf"),
+    *("train", "plan", "benchmarks", "front", "data"),
+)
 
 
 def pytest_xdist_auto_num_workers() -> int:
