@@ -72,8 +72,9 @@ def cpu_kernel() -> Callable[[Tensor, Tensor], Tensor] | None:
     from torch._inductor.codecache import CppCodeCache  # here, since it takes a second
 
     if not hasattr(torch.ops.gpt, "streamed_linear"):
+        source = Path(__file__).with_suffix(".cpp").read_text(encoding="utf-8")
         try:
-            CppCodeCache.load(Path(__file__).with_suffix(".cpp").read_text(encoding="utf-8"))
+            CppCodeCache.load(source)
         except (RuntimeError, OSError):
             return None
         torch.library.register_fake(
