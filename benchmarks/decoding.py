@@ -99,7 +99,7 @@ def our_decoders(model: GPT) -> dict[str, Decode]:
 
 
 class Ours:
-    """Our greedy text from the compiled step, which the first run compiles."""
+    """Our greedy text, by the step that the first run makes."""
 
     def __init__(self, model: GPT, storage: Storage) -> None:
         self.decoder, self.prepared = Decoder(model, storage), False

@@ -1,4 +1,4 @@
-"""A GPT that writes as fast as memory gives its weights: a compiled step reads each once a token.
+"""A GPT that writes as fast as memory gives its weights: each is read once a token.
 
 Shapes: B batch, T time, H heads, D head size, S positions so far.
 """
@@ -9,11 +9,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from gpt import cpu_kernels
 from gpt.attention import fused_attention
 from gpt.config import Storage
 from gpt.kv_cache import KVCache
 from gpt.model import GPT, CausalSelfAttention
-from gpt.streamed_linear import StreamedLinear, cpu_kernel, gather
+from gpt.streamed_linear import FEW_ROWS, StreamedLinear, gather
+
+# The tensors of each kind of module that a step reads.
+READ: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Embedding: ("weight",),
+    nn.LayerNorm: ("weight", "bias"),
+    StreamedLinear: ("weight", "scale", "bias"),
+}
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
@@ -27,10 +35,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> 
 class Decoder(GPT):
     """A GPT for writing alone, which shares the embeddings and LayerNorms of `model`.
 
-    A prompt goes through the layers as ever, each further token through a compiled step: the same
-    one for every length of the past and, but for one text, every number of texts. Not for CUDA
-    graphs, which would need one for each length.
+    A prompt goes through the layers as ever, each further token by the `step` that `prepare` makes.
     """
+
+    step: Callable[[Tensor, KVCache], Tensor] | None = None
 
     def __init__(self, model: GPT, storage: Storage = "float32") -> None:
         with torch.device("meta"):
@@ -44,10 +52,6 @@ class Decoder(GPT):
                 parent.attend = attention
         gather(self.streamed())
         self.requires_grad_(False).eval()
-        self.compiled = True
-        self.step: Callable[[Tensor, KVCache], Tensor] = torch.compile(  # type: ignore[call-overload]
-            super().extend, dynamic=True, isolate_recompiles=True, options={"size_asserts": False}
-        )
 
     def streamed(self) -> list[StreamedLinear]:
         """The linear layers, in the order of a step."""
@@ -55,8 +59,8 @@ class Decoder(GPT):
 
     def extend(self, ids: Tensor, cache: KVCache) -> Tensor:
         """As `GPT.extend`."""
-        if self.compiled and cache.length and ids.size(1) == 1:
-            return self.step(ids.clone(memory_format=torch.contiguous_format), cache)
+        if self.step and cache.length and ids.size(1) == 1:
+            return self.step(ids, cache)
         return super().extend(ids, cache)
 
     def new_cache(self) -> KVCache:
@@ -64,24 +68,72 @@ class Decoder(GPT):
         which would be another case to the compiler."""
         return KVCache(self.config.n_layer, self.config.block_size + 1)
 
-    @torch.inference_mode()
     def prepare(self, n_texts: int = 1) -> float:
-        """Compile the step for so many texts side by side; the seconds that it took.
+        """Make the step, for so many texts side by side; the seconds that it took.
 
-        Another process finds it in PyTorch's cache on disk. Without a working C++ compiler
-        `compiled` turns False, and every token goes through the layers as a prompt does.
+        Of kernels in C++ on a CPU, elsewhere compiled by PyTorch. Another process finds what was
+        compiled in PyTorch's cache on disk. Without a working compiler there is no step, and every
+        token goes through the layers as a prompt does.
         """
         begun = time.perf_counter()
-        device = self.wte.weight.device
-        kernel = cpu_kernel() if device.type == "cpu" else None
+        if self.wte.weight.device.type == "cpu":
+            self.load_kernels()
+        else:
+            self.compile_step(n_texts)
+        return time.perf_counter() - begun
+
+    def load_kernels(self) -> None:
+        """Multiply by the kernels in C++, if they can be had, and take steps by them."""
+        if not cpu_kernels.load():
+            return
+        kernels = torch.ops.gpt
         for layer in self.streamed():
-            layer.kernel = kernel
-        ids = torch.zeros((n_texts, 1), dtype=torch.int64, device=device)
+            layer.kernel = kernels.streamed_linear.default
+        config = self.config
+        scales = [config.attention_scale(layer) for layer in range(config.n_layer)]
+        settings = (scales, config.layer_norm_epsilon, config.activation)
+        tensors = self.tensors()
+
+        def step(ids: Tensor, cache: KVCache) -> Tensor:
+            if len(ids) > FEW_ROWS:
+                return GPT.extend(self, ids, cache)
+            past = cache.length
+            for layer in cache.layers:
+                layer.advance(layer.all_keys, 1)
+            keys = [layer.all_keys for layer in cache.layers]
+            values = [layer.all_values for layer in cache.layers]
+            ids = ids.squeeze(1).contiguous()
+            logits: Tensor = kernels.streamed_step(ids, keys, values, past, tensors, *settings)
+            return logits
+
+        self.step = step
+
+    def tensors(self) -> list[Tensor | None]:
+        """What a step reads, in its order, which is that of the modules."""
+        modules = [module for module in self.modules() if type(module) in READ]
+        return [getattr(module, name) for module in modules for name in READ[type(module)]]
+
+    @torch.inference_mode()
+    def compile_step(self, n_texts: int) -> None:
+        """Let PyTorch compile `GPT.extend` by one token, if it can.
+
+        The same for every length of the past and, but for one text, every number of texts. Not for
+        CUDA graphs, which would need one for each length.
+        """
+        compiled = torch.compile(  # type: ignore[call-overload]
+            super().extend, dynamic=True, isolate_recompiles=True, options={"size_asserts": False}
+        )
+
+        def step(ids: Tensor, cache: KVCache) -> Tensor:
+            logits: Tensor = compiled(ids.clone(memory_format=torch.contiguous_format), cache)
+            return logits
+
+        ids = torch.zeros((n_texts, 1), dtype=torch.int64, device=self.wte.weight.device)
         cache = self.new_cache()
         self.extend(ids, cache)
         try:
             for _ in range(min(2, self.config.block_size - 1)):
-                self.extend(ids, cache)
+                step(ids, cache)
         except torch._dynamo.exc.TorchDynamoException:
-            self.compiled = False
-        return time.perf_counter() - begun
+            return
+        self.step = step

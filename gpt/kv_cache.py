@@ -28,13 +28,18 @@ class LayerCache:
 
     def update(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append new positions (B, H, T, D); the keys and values of all positions."""
-        begin, end = self.length, self.length + keys.size(2)
-        if begin == 0 or end > self.room:
-            self.make_room(keys, end)
-        self.all_keys[:, :, begin:end] = keys
-        self.all_values[:, :, begin:end] = values
-        self.length = end
+        begin = self.advance(keys, keys.size(2))
+        self.all_keys[:, :, begin : self.length] = keys
+        self.all_values[:, :, begin : self.length] = values
         return self.keys, self.values
+
+    def advance(self, like: Tensor, count: int) -> int:
+        """Room for `count` new positions of tensors like (B, H, _, D); the first of them."""
+        begin, end = self.length, self.length + count
+        if begin == 0 or end > self.room:
+            self.make_room(like, end)
+        self.length = end
+        return begin
 
     def make_room(self, like: Tensor, end: int) -> None:
         """Take room for `end` positions at least, twice as many as before if these are full."""

@@ -6,7 +6,6 @@ Shapes: R rows of input, C channels in, N channels out.
 import mmap
 from collections.abc import Callable, Sequence
 from math import prod
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +13,19 @@ from torch.nn import functional as F
 
 from gpt.config import Storage
 
-FEW_ROWS = 8  # up to here a row of weights meets all rows of input while it is in the cache
+FEW_ROWS = 32  # up to here the kernel is faster than a product of matrices
+COMPILED_ROWS = 8  # up to here a sum for each row of weights is, compiled
 
 
 class StreamedLinear(nn.Module):
     """A linear layer with its weights stored in few bits, its input and output in float32.
 
     int8: each row is rounded to 127 steps on either side of zero, with a scale of its own.
-    `kernel` (`cpu_kernel`) multiplies a few rows; None leaves that to PyTorch.
+    `kernel` (`gpt.cpu_kernels`) multiplies a few rows; None leaves that to PyTorch.
     """
 
     scale: Tensor | None
-    kernel: Callable[[Tensor, Tensor], Tensor] | None = None
+    kernel: Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor] | None = None
 
     def __init__(self, linear: nn.Linear, storage: Storage) -> None:
         super().__init__()
@@ -42,10 +42,10 @@ class StreamedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., N)."""
         rows = x.reshape(-1, x.size(-1)).contiguous()  # (R, C)
-        few = rows.size(0) <= FEW_ROWS
-        if few and self.kernel is not None:
-            y = self.kernel(rows, self.weight)
-        elif few and torch.compiler.is_compiling():
+        if self.kernel is not None and rows.size(0) <= FEW_ROWS:
+            y = self.kernel(rows, self.weight, self.scale, self.bias)
+            return y.view(*x.shape[:-1], -1)
+        if torch.compiler.is_compiling() and rows.size(0) <= COMPILED_ROWS:
             y = self.row_by_row(rows)
         else:
             y = self.all_at_once(rows)
@@ -61,27 +61,6 @@ class StreamedLinear(nn.Module):
         """A matrix product: of many rows, or of any number where nothing is compiled."""
         dtype = torch.float32 if self.weight.dtype == torch.float32 else torch.bfloat16
         return F.linear(rows.to(dtype), self.weight.to(dtype)).float()
-
-
-def cpu_kernel() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """streamed_linear.cpp, which the first process compiles: (R, C) and (N, C) to (R, N).
-
-    It asks memory for weights ahead of their use, which PyTorch's compiler cannot do. None without
-    a working C++ compiler.
-    """
-    from torch._inductor.codecache import CppCodeCache  # here, since it takes a second
-
-    if not hasattr(torch.ops.gpt, "streamed_linear"):
-        source = Path(__file__).with_suffix(".cpp").read_text(encoding="utf-8")
-        try:
-            CppCodeCache.load(source)
-        except (RuntimeError, OSError):
-            return None
-        torch.library.register_fake(
-            "gpt::streamed_linear", lambda x, weight: x.new_empty(x.size(0), weight.size(0))
-        )
-    kernel: Callable[[Tensor, Tensor], Tensor] = torch.ops.gpt.streamed_linear.default
-    return kernel
 
 
 def gather(layers: Sequence[StreamedLinear]) -> None:

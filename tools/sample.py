@@ -80,7 +80,7 @@ def speak(args: argparse.Namespace) -> None:
 
 
 def compiled(model: "LanguageModel", args: argparse.Namespace) -> "Decoder":
-    """The model with its step compiled. Raises UserError if it has none."""
+    """The model with its step prepared. Raises UserError if it has none."""
     from gpt.decode import Decoder
     from gpt.model import GPT
 
@@ -89,7 +89,7 @@ def compiled(model: "LanguageModel", args: argparse.Namespace) -> "Decoder":
     fast = Decoder(model, args.fast)
     note("compiling, which can take a minute the first time")
     seconds = fast.prepare()
-    if fast.compiled:
+    if fast.step:
         note(f"compiled in {seconds:.1f} s")
     else:
         note("not compiled, since no C++ compiler works here, install g++ for a faster text")

@@ -17,7 +17,6 @@ from benchmarks.results import Findings
 from benchmarks.setting import Setting, usual_heads
 from gpt.config import GPTConfig
 from gpt.data.dataset import Dataset
-from gpt.decode import Decoder
 from gpt.plan.params import Params
 from gpt.plan.presets import merged_params
 from gpt.tokenizer.pieces import PATTERN
@@ -125,9 +124,7 @@ def test_decoding_gives_the_same_tokens_as_transformers() -> None:
 
 
 @pytest.mark.parametrize("width", [7, 24, 100])
-def test_every_width_decodes(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Layer by layer, as without a compiler, which another test waits for."""
-    monkeypatch.setattr(Decoder, "prepare", lambda self: setattr(self, "compiled", False))
+def test_every_width_decodes(width: int) -> None:
     config = GPTConfig(5, decoding.PROMPT + 1, 1, usual_heads(width), width)
     findings = decoding.measured(replace(SETTING, config=config))
     assert findings.figures["decode_same_tokens_fp32"] is True

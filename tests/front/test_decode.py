@@ -1,6 +1,6 @@
-"""The compiled step writes what the model writes, whatever its weights are stored as."""
+"""A decoder writes what the model writes, by either kind of step and without one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -41,22 +41,37 @@ def prompts(count: int, length: int) -> torch.Tensor:
 
 
 @needs_compiler
-def test_the_compiled_step_writes_the_models_tokens() -> None:
+@pytest.mark.parametrize("make", [Decoder.prepare, partial(Decoder.compile_step, n_texts=1)])
+def test_a_step_writes_the_models_tokens(make: Callable[[Decoder], object]) -> None:
+    """That of kernels, and that of PyTorch's compiler, which a CPU does not use otherwise."""
     model = random_model(CONFIG)
     decoder = Decoder(model)
-    assert decoder.prepare() > 0
-    assert decoder.compiled
+    make(decoder)
+    assert decoder.step
     whole = tokens(model, prompts(1, 5), 40, cache=False)
     assert torch.equal(tokens(decoder, prompts(1, 5), 40), whole)
 
 
-@pytest.mark.usefixtures("traced")
-@pytest.mark.parametrize(("prepared", "count"), [(1, 1), (3, 5)])
-def test_one_step_serves_every_length_also_past_block_size(prepared: int, count: int) -> None:
+@needs_compiler
+@pytest.mark.parametrize("count", [1, 5])
+def test_kernels_write_also_past_block_size(count: int) -> None:
     model = random_model(CONFIG)
     decoder = Decoder(model)
-    decoder.prepare(prepared)
-    assert decoder.compiled
+    assert decoder.prepare() > 0
+    for length in (1, 15, 16, 17):
+        ids = prompts(count, length)
+        assert torch.equal(tokens(decoder, ids, 20), tokens(model, ids, 20, cache=False))
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize(("prepared", "count"), [(1, 1), (3, 5)])
+def test_one_compiled_step_serves_every_length_also_past_block_size(
+    prepared: int, count: int
+) -> None:
+    model = random_model(CONFIG)
+    decoder = Decoder(model)
+    decoder.compile_step(prepared)
+    assert decoder.step
     with torch.compiler.set_stance("fail_on_recompile"):
         for length in (1, 5, 15, 16, 17):
             ids = prompts(count, length)
@@ -64,17 +79,25 @@ def test_one_step_serves_every_length_also_past_block_size(prepared: int, count:
 
 
 @pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("compiled", [True, pytest.param(False, marks=needs_compiler)])
 @pytest.mark.parametrize("storage", ["bfloat16", "int8"])
-def test_rounded_weights_are_read_alike_in_the_step_and_in_the_layers(storage: Storage) -> None:
+def test_rounded_weights_are_read_alike_in_the_step_and_in_the_layers(
+    storage: Storage, compiled: bool
+) -> None:
     decoder = Decoder(random_model(CONFIG, std=0.1), storage)
-    decoder.prepare()
     ids = prompts(1, 9)
     with torch.inference_mode():
+        # The layers round what goes into a product, too.
+        by_layers = decoder(ids)[:, -1]
+        if compiled:
+            decoder.compile_step(1)
+        else:
+            decoder.prepare()
+        assert decoder.step
         cache = decoder.new_cache()
         decoder.extend(ids[:, :8], cache)
         stepped = decoder.extend(ids[:, 8:], cache)
-        # The layers round what goes into a product, too.
-        torch.testing.assert_close(stepped, decoder(ids)[:, -1], rtol=0.02, atol=0.02)
+        torch.testing.assert_close(stepped, by_layers, rtol=0.02, atol=0.02)
 
 
 def test_a_decoder_shares_the_models_small_tensors_and_copies_what_it_streams() -> None:
@@ -88,18 +111,19 @@ def test_a_decoder_shares_the_models_small_tensors_and_copies_what_it_streams() 
         assert (parameter.data_ptr() != theirs.data_ptr()) == (name in streamed)
 
 
-def test_without_a_compiler_the_same_text_comes() -> None:
+def test_without_a_compiler_the_same_text_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = random_model(CONFIG)
     decoder = Decoder(model)
-    with no_compiler():
-        decoder.prepare()
-        assert not decoder.compiled
-        assert torch.equal(tokens(decoder, prompts(2, 5), 20), tokens(model, prompts(2, 5), 20))
+    monkeypatch.setattr(torch.ops, "gpt", object())  # as in a process that has not compiled them
+    for make in (Decoder.prepare, partial(Decoder.compile_step, n_texts=1)):
+        with no_compiler():
+            make(decoder)
+            assert not decoder.step
+            assert torch.equal(tokens(decoder, prompts(2, 5), 20), tokens(model, prompts(2, 5), 20))
 
 
 def test_texts_side_by_side_end_each_at_its_end() -> None:
     model = random_model(CONFIG)
     decoder = Decoder(model)
-    decoder.compiled = False
     written = Continuation(Sampler(1.0), 30, seed=4, end_of_text=3)
     assert written.several(decoder, [5], 4) == written.several(model, [5], 4)

@@ -1,0 +1,169 @@
+"""The kernels in C++: products with weights of few bits, and a whole step of a GPT."""
+
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.cpp_extension import include_paths
+
+from gpt import cpu_kernels
+from gpt.config import Activation, GPTConfig, Storage
+from gpt.decode import Decoder
+from gpt.kv_cache import KVCache
+from gpt.streamed_linear import FEW_ROWS
+from tests.support.compiler import needs_compiler, no_compiler
+from tests.support.random_models import random_model
+
+STORAGES: Sequence[Storage] = get_args(Storage)
+ACTIVATIONS: Sequence[Activation] = get_args(Activation)
+SHAPE: dict[str, Any] = {
+    "vocab_size": 61, "block_size": 20, "n_layer": 2, "n_head": 2, "n_embd": 32,
+}  # fmt: skip
+SHAPES: Sequence[dict[str, Any]] = (
+    *({"activation": name} for name in ACTIVATIONS),
+    {"bias": False, "tie_word_embeddings": False},
+    {"n_head": 4, "n_embd": 28, "n_inner": 50},  # no multiples of what a register holds
+    {"scale_attn_by_inverse_layer_idx": True, "layer_norm_epsilon": 0.1},
+    {"scale_attn_weights": False, "n_layer": 1, "n_head": 1, "n_embd": 100},
+)
+
+Kernel = Callable[..., Tensor]
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Kernel:
+    """The product of x (R, C) and weight (N, C), with a scale and a bias (N) or None."""
+    assert cpu_kernels.load()
+    product: Kernel = torch.ops.gpt.streamed_linear.default
+    return product
+
+
+def numbers(storage: Storage, *shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return (30 * torch.randn(shape, generator=generator)).to(getattr(torch, storage))
+
+
+@needs_compiler
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize(("n", "c"), [(1, 1), (2, 5), (61, 32), (130, 100), (1027, 768)])
+def test_the_kernel_multiplies(kernel: Kernel, storage: Storage, n: int, c: int) -> None:
+    weight = numbers(storage, n, c)
+    for rows in (1, 3, 4, 9):
+        x = numbers("float32", rows, c)
+        exact = x.double() @ weight.double().t()
+        size = x.double().abs() @ weight.double().abs().t()  # of what is summed, up to its signs
+        error = (kernel(x, weight, None, None) - exact).abs()
+        assert (error <= 1e-6 * size + 1e-30).all()
+
+
+@needs_compiler
+def test_a_scale_and_a_bias_are_those_of_their_rows(kernel: Kernel) -> None:
+    x, weight = numbers("float32", 5, 32), numbers("int8", 61, 32)
+    scale, bias = numbers("float32", 61), numbers("float32", 61) + 1
+    plain = kernel(x, weight, None, None)
+    torch.testing.assert_close(kernel(x, weight, scale, None), plain * scale)
+    torch.testing.assert_close(kernel(x, weight, None, bias), plain + bias)
+    torch.testing.assert_close(kernel(x, weight, scale, bias), plain * scale + bias)
+
+
+@needs_compiler
+@pytest.mark.parametrize("flags", [[], ["-DCPU_CAPABILITY_AVX2", "-mavx2", "-mfma", "-mf16c"]])
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags are those of x86-64")
+def test_the_kernels_compile_for_lesser_processors(flags: list[str]) -> None:
+    source = Path(cpu_kernels.__file__).with_suffix(".cpp")
+    folders = [f"-I{folder}" for folder in include_paths("cpu")]
+    check = ["g++", "-std=c++20", "-fsyntax-only", "-Wno-psabi", *flags, *folders, str(source)]
+    assert subprocess.run(check, capture_output=True, check=False).stderr.decode() == ""
+
+
+@needs_compiler
+@pytest.mark.parametrize("changes", SHAPES, ids=str)
+@pytest.mark.parametrize("count", [1, 3, 6])
+def test_a_step_computes_what_the_layers_compute(changes: dict[str, Any], count: int) -> None:
+    model = random_model(GPTConfig(**SHAPE | changes), std=0.3)
+    decoder = Decoder(model)
+    decoder.prepare()
+    ids = torch.randint(61, (count, 20), generator=torch.Generator().manual_seed(count))
+    with torch.inference_mode():
+        cache = decoder.new_cache()
+        decoder.extend(ids[:, :7], cache)
+        stepped = [decoder.extend(ids[:, i : i + 1], cache) for i in range(7, 20)]
+        exact = model.double()(ids)[:, 7:]
+    difference = (torch.stack(stepped, dim=1) - exact).abs().max()
+    assert difference < 2e-6 * exact.abs().max()
+
+
+@needs_compiler
+@pytest.mark.parametrize("storage", STORAGES)
+def test_no_number_depends_on_the_number_of_threads(storage: Storage) -> None:
+    decoder = Decoder(random_model(GPTConfig(1027, 8, 1, 3, 96)), storage)
+    decoder.prepare()
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            cache = KVCache(1)
+            with torch.inference_mode():
+                decoder.extend(torch.tensor([[1], [2]]), cache)
+                results.append(decoder.extend(torch.tensor([[3], [4]]), cache))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+@needs_compiler
+def test_as_many_texts_as_a_step_serves_and_one_more() -> None:
+    model = random_model(GPTConfig(**SHAPE), std=0.3)
+    decoder = Decoder(model)
+    decoder.prepare()
+    for count in (FEW_ROWS, FEW_ROWS + 1):
+        ids = torch.randint(61, (count, 2), generator=torch.Generator().manual_seed(count))
+        cache = decoder.new_cache()
+        with torch.inference_mode():
+            decoder.extend(ids[:, :1], cache)
+            torch.testing.assert_close(decoder.extend(ids[:, 1:], cache), model(ids)[:, -1])
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("x", "weight", "message"),
+    [
+        (torch.ones(1, 4), torch.ones(3, 5), "x must be"),
+        (torch.ones(4), torch.ones(3, 4), "x must be"),
+        (torch.ones(1, 4), torch.ones(4, 3).t(), "contiguous"),
+        (torch.ones(1, 4).double(), torch.ones(3, 4), "must be float32"),
+        (torch.ones(1, 4), torch.ones(3, 4).half(), "weight must be float32, bfloat16 or int8"),
+    ],
+)
+def test_the_kernel_refuses_what_it_cannot_read(
+    kernel: Kernel, x: Tensor, weight: Tensor, message: str
+) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        kernel(x, weight, None, None)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("token", "past", "message"), [(61, 1, "no such token"), (-1, 1, "no such"), (1, 20, "no such")]
+)
+def test_a_step_refuses_what_the_model_has_no_row_for(token: int, past: int, message: str) -> None:
+    decoder = Decoder(random_model(GPTConfig(**SHAPE)))
+    decoder.prepare()
+    cache = decoder.new_cache()
+    with torch.inference_mode():
+        decoder.extend(torch.ones((1, past), dtype=torch.int64), cache)
+        with pytest.raises(RuntimeError, match=message):
+            decoder.extend(torch.tensor([[token]]), cache)
+
+
+def test_without_a_compiler_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "gpt", object())  # as in a process that has not compiled them
+    with no_compiler():
+        assert not cpu_kernels.load()
