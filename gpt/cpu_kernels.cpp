@@ -1,7 +1,8 @@
-// One more token of each text, as fast as memory gives the weights. For gpt/cpu_kernels.py.
+// A token more of each text, or a few, as fast as memory gives the weights. For gpt/cpu_kernels.py.
 //
 // gpt.model.GPT written again for this one case; every number but the large weights is a float32.
-// Shapes: R texts, C channels, N channels out, H heads, D head size, V vocabulary, S positions.
+// Shapes: B texts, T new tokens of each, R = B * T rows, C channels, N channels out, H heads,
+// D head size, V vocabulary, S positions.
 
 #include <algorithm>
 #include <cmath>
@@ -177,15 +178,16 @@ struct LayerNorm {
   }
 };
 
-// The past of a layer, (R, H, room, D), in which the new position is the one after `past` others.
+// The past of a layer, (B, H, room, D), behind whose `past` positions come the new ones.
 struct Cache {
   float *keys, *values;
   int64_t heads, room, d, past;
 
-  Cache(Tensor& keys, Tensor& values, int64_t past, int64_t r, int64_t c)
+  Cache(Tensor& keys, Tensor& values, int64_t past, int64_t b, int64_t t, int64_t c)
       : keys(floats(keys)), values(floats(values)), heads(keys.size(1)), room(keys.size(2)),
         d(keys.size(3)), past(past) {
-    STD_TORCH_CHECK(keys.size(0) == r && heads * d == c && past < room, "no place in the cache");
+    STD_TORCH_CHECK(keys.size(0) == b && heads * d == c && past + t <= room,
+                    "no place in the cache");
   }
 };
 
@@ -206,17 +208,21 @@ void attend(const float* q, const float* keys, const float* values, float scale,
 }
 
 // y (R, C) from qkv (R, 3C), of which keys and values enter the cache.
-void attention(const float* qkv, const Cache& cache, float scale, float* y, int64_t r) {
-  const int64_t heads = cache.heads, d = cache.d;
-  parallel_for(0, r * heads, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> weights(cache.past + 1);
+void attention(const float* qkv, const Cache& cache, float scale, float* y, int64_t b, int64_t t) {
+  const int64_t d = cache.d, c = cache.heads * d;
+  parallel_for(0, b * cache.heads, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> weights(cache.past + t);
     for (int64_t i = begin; i < end; ++i) {
-      const float* q = qkv + (i / heads * 3 * heads + i % heads) * d;
+      const int64_t row = i / cache.heads * t, channel = i % cache.heads * d;
       float* keys = cache.keys + i * cache.room * d;
       float* values = cache.values + i * cache.room * d;
-      std::copy_n(q + heads * d, d, keys + cache.past * d);
-      std::copy_n(q + 2 * heads * d, d, values + cache.past * d);
-      attend(q, keys, values, scale, weights.data(), y + i * d, cache.past + 1, d);
+      for (int64_t j = 0; j < t; ++j) {
+        const float* q = qkv + (row + j) * 3 * c + channel;
+        const int64_t s = cache.past + j;
+        std::copy_n(q + c, d, keys + s * d);
+        std::copy_n(q + 2 * c, d, values + s * d);
+        attend(q, keys, values, scale, weights.data(), y + (row + j) * c + channel, s + 1, d);
+      }
     }
   });
 }
@@ -248,25 +254,26 @@ class Reader {
   float epsilon_;
 };
 
-// Logits (R, V) after one more token of each text, `ids` (R), behind `past` others in the cache.
+// Logits (B, V) after `ids` (B, T), which come behind `past` others in the cache and enter it.
 Tensor streamed_step(const Tensor& ids, std::vector<Tensor> keys, std::vector<Tensor> values,
                      int64_t past, Tensors tensors, std::vector<double> scales, double epsilon,
                      std::string activation) {
-  STD_TORCH_CHECK(ids.dim() == 1 && ids.scalar_type() == ScalarType::Long && ids.is_contiguous(),
-                  "ids must be (R), int64 and contiguous");
+  STD_TORCH_CHECK(ids.dim() == 2 && ids.scalar_type() == ScalarType::Long && ids.is_contiguous(),
+                  "ids must be (B, T), int64 and contiguous");
   Reader reader(tensors, epsilon);
   const Embedding tokens = reader.embedding(), positions = reader.embedding();
-  const int64_t r = ids.size(0), c = tokens.c;
+  const int64_t b = ids.size(0), t = ids.size(1), r = b * t, c = tokens.c;
   std::vector<float> stream(r * c), normed(r * c), change(r * c), qkv(r * 3 * c), hidden;
   float* const y = stream.data();
   for (int64_t i = 0; i < r; ++i) {
     std::copy_n(tokens.row(static_cast<const int64_t*>(ids.const_data_ptr())[i]), c, y + i * c);
-    add(positions.row(past), y + i * c, c);
+    add(positions.row(past + i % t), y + i * c, c);
   }
   for (size_t i = 0; i < keys.size(); ++i) {
     reader.layer_norm()(y, normed.data(), r, c);
     linear(reader.layer(c), normed.data(), qkv.data(), r);
-    attention(qkv.data(), Cache(keys[i], values[i], past, r, c), scales[i], normed.data(), r);
+    const Cache cache(keys[i], values[i], past, b, t, c);
+    attention(qkv.data(), cache, scales[i], normed.data(), b, t);
     linear(reader.layer(c), normed.data(), change.data(), r);
     add(change.data(), y, r * c);
     reader.layer_norm()(y, normed.data(), r, c);
@@ -276,10 +283,11 @@ Tensor streamed_step(const Tensor& ids, std::vector<Tensor> keys, std::vector<Te
     linear(reader.layer(expand.n), hidden.data(), change.data(), r);
     add(change.data(), y, r * c);
   }
-  reader.layer_norm()(y, normed.data(), r, c);
+  const LayerNorm last_norm = reader.layer_norm();
+  for (int64_t i = 0; i < b; ++i) last_norm(y + ((i + 1) * t - 1) * c, normed.data() + i * c, 1, c);
   const Linear head = reader.layer(c);
-  Tensor logits = torch::stable::new_empty(*tensors[0], {r, head.n});
-  linear(head, normed.data(), floats(logits), r);
+  Tensor logits = torch::stable::new_empty(*tensors[0], {b, head.n});
+  linear(head, normed.data(), floats(logits), b);
   return logits;
 }
 

@@ -35,7 +35,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> 
 class Decoder(GPT):
     """A GPT for writing alone, which shares the embeddings and LayerNorms of `model`.
 
-    A prompt goes through the layers as ever, each further token by the `step` that `prepare` makes.
+    `prepare` makes the `step` by which a text goes on; long prompts go through the layers as ever.
     """
 
     step: Callable[[Tensor, KVCache], Tensor] | None = None
@@ -59,9 +59,7 @@ class Decoder(GPT):
 
     def extend(self, ids: Tensor, cache: KVCache) -> Tensor:
         """As `GPT.extend`."""
-        if self.step and cache.length and ids.size(1) == 1:
-            return self.step(ids, cache)
-        return super().extend(ids, cache)
+        return self.step(ids, cache) if self.step else super().extend(ids, cache)
 
     def new_cache(self) -> KVCache:
         """A cache that never moves: it has room for a full context, and is never full itself,
@@ -95,14 +93,11 @@ class Decoder(GPT):
         tensors = self.tensors()
 
         def step(ids: Tensor, cache: KVCache) -> Tensor:
-            if len(ids) > FEW_ROWS:
+            if ids.numel() > FEW_ROWS:
                 return GPT.extend(self, ids, cache)
-            past = cache.length
-            for layer in cache.layers:
-                layer.advance(layer.all_keys, 1)
-            keys = [layer.all_keys for layer in cache.layers]
-            values = [layer.all_values for layer in cache.layers]
-            ids = ids.squeeze(1).contiguous()
+            past, shape = cache.length, (len(ids), config.n_head, 0, config.head_size)
+            keys, values = cache.advance(torch.empty(shape), ids.size(1))
+            ids = ids.contiguous()
             logits: Tensor = kernels.streamed_step(ids, keys, values, past, tensors, *settings)
             return logits
 
@@ -125,14 +120,15 @@ class Decoder(GPT):
         )
 
         def step(ids: Tensor, cache: KVCache) -> Tensor:
+            if not cache.length or ids.size(1) > 1:
+                return GPT.extend(self, ids, cache)
             logits: Tensor = compiled(ids.clone(memory_format=torch.contiguous_format), cache)
             return logits
 
         ids = torch.zeros((n_texts, 1), dtype=torch.int64, device=self.wte.weight.device)
         cache = self.new_cache()
-        self.extend(ids, cache)
         try:
-            for _ in range(min(2, self.config.block_size - 1)):
+            for _ in range(min(3, self.config.block_size)):
                 step(ids, cache)
         except torch._dynamo.exc.TorchDynamoException:
             return

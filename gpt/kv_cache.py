@@ -66,3 +66,10 @@ class KVCache:
     def length(self) -> int:
         """The number of positions that it holds."""
         return self.layers[0].length if self.layers else 0
+
+    def advance(self, like: Tensor, count: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Room for `count` new positions of tensors like (B, H, _, D); all keys and all values."""
+        for layer in self.layers:
+            layer.advance(like, count)
+        keys = [layer.all_keys for layer in self.layers]
+        return keys, [layer.all_values for layer in self.layers]
