@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.rounds import Work
+from gpt.bfloat16 import factor
 from gpt.config import GPTConfig, Precision
 from gpt.head_loss import padding
 from gpt.plan.speed import COPIED, DTYPES
@@ -70,9 +71,13 @@ class Layer:
 
     @classmethod
     def random(cls, rows: int, i: int, o: int, dtype: torch.dtype, device: str) -> "Layer":
-        """Random operands. A zero would be no work on some machines."""
+        """Random operands, in the dtype in which such are multiplied fastest here.
+
+        A zero would be no work on some machines.
+        """
         shapes = ((rows, i), (o, i), (rows, o))
-        x, weight, gradient = (torch.randn(each, device=device).to(dtype) for each in shapes)
+        drawn = (torch.randn(each, device=device).to(dtype) for each in shapes)
+        x, weight, gradient = map(factor, drawn)
         y, dx, dw = torch.zeros_like(gradient), torch.zeros_like(x), weight.new_zeros(i, o)
         return cls(x, weight, gradient, y, dx, dw)
 

@@ -19,7 +19,7 @@ from gpt.model import GPT
 from gpt.plan.estimates import training_flops
 from gpt.plan.presets import merged_params, preset_file
 from gpt.plan.probe import peak_resident_bytes
-from gpt.runtime import keep_freed_memory, precision, set_determinism
+from gpt.runtime import keep_freed_memory, set_determinism
 from gpt.train.params import TrainParams
 from gpt.train.step import Batch, GradientStep
 
@@ -181,7 +181,8 @@ def train_params(setting: Setting, dtype: Precision) -> TrainParams:
 def their_step(model: torch.nn.Module, dtype: Precision, loss: Callable[[], torch.Tensor]) -> None:
     """A peer's forward and backward pass."""
     model.zero_grad(set_to_none=True)
-    with precision(next(model.parameters()).device, dtype):
+    device = next(model.parameters()).device.type
+    with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
         value = loss()
     torch.autograd.backward(value)
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from gpt.bfloat16 import factor
+
 BLOCK = 128  # queries at once on a CPU
 
 
@@ -39,7 +41,8 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: floa
 def blocked_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """The same for as many queries as keys, a block of queries after the other."""
     flat = (x.flatten(0, 1) for x in (q, k, v))
-    y: Tensor = _BlockedAttention.apply(*flat, scale)  # type: ignore[no-untyped-call]
+    with torch.autocast(q.device.type, enabled=False):
+        y: Tensor = _BlockedAttention.apply(*flat, scale)  # type: ignore[no-untyped-call]
     return y.view(q.shape)
 
 
@@ -59,20 +62,21 @@ class _BlockedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        y, kept = torch.empty_like(v), []
+        ctx.scale, y, kept, given = scale, torch.empty_like(v), [], (q, k, v)
+        q, k, v = (factor(x) for x in given)
         small = k.size(1) <= 6 * k.size(2)  # about T * T / 2 weights, 3 * T * D other numbers
         for start, stop in _blocks(q):
             weights = _weights(q[:, start:stop], k[:, :stop], scale)
             y[:, start:stop] = weights @ v[:, :stop]  # (N, block, S) @ (N, S, D)
-            kept += [weights] if small else []
-        ctx.save_for_backward(q, k, v, *kept)
-        ctx.scale = scale
+            kept += [weights.to(y.dtype)] if small else []
+        ctx.save_for_backward(*given, *kept)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, *kept = ctx.saved_tensors
+        q, k, v, *kept = (factor(x) for x in ctx.saved_tensors)
+        given, dy = dy.dtype, factor(dy)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         for i, (start, stop) in enumerate(_blocks(q)):
             gradient, keys = dy[:, start:stop], k[:, :stop]
@@ -83,7 +87,7 @@ class _BlockedAttention(torch.autograd.Function):
             dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype)
             dq[:, start:stop] = _product(dscores, keys, ctx.scale)
             dk[:, :stop] += _product(dscores.mT, q[:, start:stop], ctx.scale)
-        return dq, dk, dv, None
+        return dq.to(given), dk.to(given), dv.to(given), None
 
 
 def _blocks(q: Tensor) -> list[tuple[int, int]]:

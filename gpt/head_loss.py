@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from gpt.bfloat16 import factor
 from gpt.config import Precision
 
 CHUNK = 2048  # tokens of one matrix product
@@ -32,12 +33,12 @@ def head_loss(x: Tensor, weight: Tensor, targets: Tensor, dtype: Precision) -> T
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
-        w = F.pad(weight.to(dtype), (0, 0, 0, padding(len(weight))))
+        w = F.pad(factor(weight.to(dtype)), (0, 0, 0, padding(len(weight))))
         losses, dx = [], torch.empty_like(x)
         dw = torch.empty_like(w, dtype=weight.dtype)
         for start in range(0, len(x), CHUNK):
             chunk = slice(start, start + CHUNK)
-            rows = x[chunk].to(dtype)
+            rows = factor(x[chunk].to(dtype))
             logits = rows @ w.T
             losses += _differentiate(logits, len(weight), targets[chunk], len(x))
             dx[chunk] = logits @ w

@@ -6,7 +6,8 @@ import platform
 import shlex
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 from pydantic import ConfigDict
 
+from gpt.bfloat16 import Float32Products, native
 from gpt.common.errors import UserError
 from gpt.common.params import Section
 from gpt.config import Device, Precision
@@ -73,11 +75,18 @@ def keep_freed_memory(largest: int = LARGEST) -> None:
         mallopt(TRIM_THRESHOLD, min(2 * largest, LARGEST))
 
 
-def precision(device: torch.device, dtype: Precision) -> AbstractContextManager[object]:
+@contextmanager
+def precision(device: torch.device, dtype: Precision) -> Iterator[None]:
     """The context for the forward pass: bfloat16 autocast over float32 weights, or nothing."""
     if dtype == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+        yield
+        return
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        if native(device.type):
+            yield
+        else:
+            with Float32Products():
+                yield
 
 
 def versions() -> dict[str, str]:

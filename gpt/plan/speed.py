@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import torch
 
+from gpt.bfloat16 import factor
 from gpt.common.errors import UserError
 from gpt.common.files import read_json, write_json
 from gpt.config import GPTConfig, Precision
@@ -73,7 +74,7 @@ def measured_rates(device: torch.device) -> Rates:
     side, copied = larger * SIDE, larger * COPIED
     flops = {}
     for name, dtype in DTYPES.items():
-        matrix = torch.ones(side, side, dtype=dtype, device=device)
+        matrix = factor(torch.ones(side, side, dtype=dtype, device=device))
         flops[name] = 2 * side**3 / _best_seconds(partial(torch.matmul, matrix, matrix), device)
     source = torch.ones(copied, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpt.bfloat16 import factor
+
 
 class Muon(torch.optim.Muon):
     """The optimizer of PyTorch, with the same settings and state and the same steps.
@@ -60,9 +62,9 @@ class Muon(torch.optim.Muon):
         """Matrices (N, rows, columns), each of their parts made orthogonal."""
         count, rows, columns = matrices.shape
         parts = group.get("parts", 1)
-        cut = matrices.reshape(count * parts, rows // parts, columns)
+        cut = factor(matrices.reshape(count * parts, rows // parts, columns))
         made = orthogonal(cut, group["ns_coefficients"], group["ns_steps"])
-        return made.reshape(matrices.shape)
+        return made.to(matrices.dtype).reshape(matrices.shape)
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
