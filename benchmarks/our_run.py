@@ -21,7 +21,7 @@ from gpt.train.initial import initial_model
 from gpt.train.resume import Checkpoints
 from gpt.train.trainer import Trainer
 
-LOOK = 20  # steps between two looks at the loss
+LOOK = 10  # steps between two looks at the loss
 NEAR = 0.2  # of the training loss to the goal: before, there is no need to look
 ROWS = 256  # windows at once, of the validation split
 
