@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gpt.bfloat16 import factor
 from gpt.config import Storage
 
 FEW_ROWS = 32  # up to here the kernel is faster than a product of matrices
@@ -60,7 +61,7 @@ class StreamedLinear(nn.Module):
     def all_at_once(self, rows: Tensor) -> Tensor:
         """A matrix product: of many rows, or of any number where nothing is compiled."""
         dtype = torch.float32 if self.weight.dtype == torch.float32 else torch.bfloat16
-        return F.linear(rows.to(dtype), self.weight.to(dtype)).float()
+        return F.linear(factor(rows.to(dtype)), factor(self.weight.to(dtype))).float()
 
 
 def gather(layers: Sequence[StreamedLinear]) -> None:
