@@ -231,7 +231,7 @@ def small_params(**changes: object) -> Params:
     )
 
 
-@pytest.mark.parametrize(("target", "step"), [(UNIFORM, 20), (0.0, None)])
+@pytest.mark.parametrize(("target", "step"), [(UNIFORM, 10), (0.0, None)])
 def test_a_run_is_looked_at_now_and_then(tmp_path: Path, target: float, step: int | None) -> None:
     (tmp_path / "text").write_text(TEXT, encoding="utf-8")
     params = small_params()
