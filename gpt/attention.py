@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from gpt.bfloat16 import factor
+from gpt.bfloat16 import factor, native
 
 BLOCK = 128  # queries at once on a CPU
 
@@ -30,6 +30,9 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: floa
     slow = q.device.type == "cpu" and q.dtype == torch.bfloat16
     if square and slow and q.requires_grad and not dropout:
         return blocked_attention(q, k, v, scale)
+    if slow and not native(q.device.type):
+        with torch.autocast(q.device.type, enabled=False):
+            return fused_attention(q.float(), k.float(), v.float(), scale, dropout).to(q.dtype)
     if square or q.size(-2) == 1:  # one new token sees everything; else the usual triangle
         causal = q.size(-2) > 1
         return F.scaled_dot_product_attention(

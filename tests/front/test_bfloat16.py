@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt import bfloat16
-from gpt.attention import blocked_attention
+from gpt.attention import blocked_attention, fused_attention
 from gpt.bfloat16 import fast_on_cpu
 from gpt.config import GPTConfig, Precision
 from gpt.head_loss import head_loss
@@ -26,7 +26,7 @@ AMD, INTEL = "vendor_id : AuthenticAMD\n", "vendor_id : GenuineIntel\n"
 @pytest.fixture(params=[False, True], ids=["float32 products", "native products"])
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """A processor of each kind."""
-    for module in ("bfloat16", "runtime"):
+    for module in ("attention", "bfloat16", "runtime"):
         monkeypatch.setattr(f"gpt.{module}.native", lambda _: request.param)
     return bool(request.param)
 
@@ -107,6 +107,21 @@ def test_attention_and_its_gradients(either_way: bool) -> None:
         assert (ours.double() - theirs).norm() < 2 * ROUNDING * theirs.norm()
 
 
+@pytest.mark.parametrize(("queries", "dropout"), [(200, 0.0), (1, 0.0), (3, 0.0), (200, 0.1)])
+def test_attention_of_a_pass_without_gradients(
+    either_way: bool, queries: int, dropout: float
+) -> None:
+    torch.manual_seed(1)
+    q, k, v = (torch.randn(2, 2, 200, 16).to(torch.bfloat16) for _ in range(3))
+    q = q[:, :, -queries:]
+    with torch.random.fork_rng(), precision(CPU, "bfloat16"):
+        y = fused_attention(q, k, v, 0.25, dropout)
+    assert y.dtype == torch.bfloat16
+    if not dropout:
+        exact = fused_attention(q.double(), k.double(), v.double(), 0.25, 0.0)
+        assert (y.double() - exact).norm() < ROUNDING * exact.norm()
+
+
 def test_the_loss_of_a_head(either_way: bool) -> None:
     torch.manual_seed(1)
     x, weight = torch.randn(7, 16, requires_grad=True), torch.randn(33, 16, requires_grad=True)
@@ -133,7 +148,7 @@ def test_products_in_float32_are_no_further_from_the_truth(
     exact = gradient(model, ids, "float32")
     distance, kept = {}, {}
     for way in (True, False):
-        for module in ("bfloat16", "runtime"):
+        for module in ("attention", "bfloat16", "runtime"):
             monkeypatch.setattr(f"gpt.{module}.native", lambda _, way=way: way)
         saved: dict[int, int] = {}
 
