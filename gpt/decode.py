@@ -16,6 +16,8 @@ from gpt.kv_cache import KVCache
 from gpt.model import GPT, CausalSelfAttention
 from gpt.streamed_linear import FEW_ROWS, StreamedLinear, gather
 
+OPTIONS = {"size_asserts": False}  # of PyTorch's compiler
+
 # The tensors of each kind of module that a step reads.
 READ: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Embedding: ("weight",),
@@ -116,7 +118,7 @@ class Decoder(GPT):
         CUDA graphs, which would need one for each length.
         """
         compiled = torch.compile(  # type: ignore[call-overload]
-            super().extend, dynamic=True, isolate_recompiles=True, options={"size_asserts": False}
+            super().extend, dynamic=True, isolate_recompiles=True, options=OPTIONS
         )
 
         def step(ids: Tensor, cache: KVCache) -> Tensor:

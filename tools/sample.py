@@ -87,7 +87,7 @@ def compiled(model: "LanguageModel", args: argparse.Namespace) -> "Decoder":
     if not isinstance(model, GPT):
         raise UserError(f"only a GPT decodes faster, {args.model} holds another, leave out --fast")
     fast = Decoder(model, args.fast)
-    note("compiling, which can take a minute the first time")
+    note("compiling, which takes longer the first time")
     seconds = fast.prepare()
     if fast.step:
         note(f"compiled in {seconds:.1f} s")

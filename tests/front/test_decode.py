@@ -1,13 +1,13 @@
 """A decoder writes what the model writes, by either kind of step and without one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
 import torch
 
 from gpt.config import GPTConfig, Storage
-from gpt.decode import Decoder
+from gpt.decode import OPTIONS, Decoder
 from gpt.generate import Continuation, Sampler, generate
 from gpt.model import GPT
 from gpt.streamed_linear import StreamedLinear
@@ -40,21 +40,14 @@ def prompts(count: int, length: int) -> torch.Tensor:
     return torch.randint(61, (count, length), generator=torch.Generator().manual_seed(1))
 
 
-@needs_compiler
-@pytest.mark.parametrize("make", [Decoder.prepare, partial(Decoder.compile_step, n_texts=1)])
-def test_a_step_writes_the_models_tokens(make: Callable[[Decoder], object]) -> None:
-    """That of kernels, and that of PyTorch's compiler, which a CPU does not use otherwise."""
-    model = random_model(CONFIG)
-    decoder = Decoder(model)
-    make(decoder)
-    assert decoder.step
-    whole = tokens(model, prompts(1, 5), 40, cache=False)
-    assert torch.equal(tokens(decoder, prompts(1, 5), 40), whole)
+def test_the_compiler_knows_its_options() -> None:
+    """No step is compiled to the end here: on a CPU none is."""
+    assert set(OPTIONS) <= set(torch._inductor.list_options())
 
 
 @needs_compiler
 @pytest.mark.parametrize("count", [1, 5])
-def test_kernels_write_also_past_block_size(count: int) -> None:
+def test_kernels_write_the_models_tokens_also_past_block_size(count: int) -> None:
     model = random_model(CONFIG)
     decoder = Decoder(model)
     assert decoder.prepare() > 0
