@@ -258,8 +258,9 @@ class Reader {
 Tensor streamed_step(const Tensor& ids, std::vector<Tensor> keys, std::vector<Tensor> values,
                      int64_t past, Tensors tensors, std::vector<double> scales, double epsilon,
                      std::string activation) {
-  STD_TORCH_CHECK(ids.dim() == 2 && ids.scalar_type() == ScalarType::Long && ids.is_contiguous(),
-                  "ids must be (B, T), int64 and contiguous");
+  STD_TORCH_CHECK(ids.dim() == 2 && ids.size(1) > 0 && ids.is_contiguous() &&
+                      ids.scalar_type() == ScalarType::Long,
+                  "ids must be (B, T), T at least 1, int64 and contiguous");
   Reader reader(tensors, epsilon);
   const Embedding tokens = reader.embedding(), positions = reader.embedding();
   const int64_t b = ids.size(0), t = ids.size(1), r = b * t, c = tokens.c;

@@ -9,7 +9,7 @@ import torch
 
 
 def load() -> bool:
-    """Make `torch.ops.gpt.streamed_linear` and `streamed_block` known.
+    """Make `torch.ops.gpt.streamed_linear` and `streamed_step` known.
 
     False without a working C++ compiler.
     """

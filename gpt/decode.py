@@ -95,10 +95,11 @@ class Decoder(GPT):
         tensors = self.tensors()
 
         def step(ids: Tensor, cache: KVCache) -> Tensor:
-            if ids.numel() > FEW_ROWS:
-                return GPT.extend(self, ids, cache)
-            past, shape = cache.length, (len(ids), config.n_head, 0, config.head_size)
-            keys, values = cache.advance(torch.empty(shape), ids.size(1))
+            past, new = cache.length, ids.size(1)
+            if not 0 < ids.numel() <= FEW_ROWS or past + new > config.block_size:
+                return GPT.extend(self, ids, cache)  # which refuses what it cannot do
+            like = torch.empty(len(ids), config.n_head, 0, config.head_size)
+            keys, values = cache.advance(like, new)
             ids = ids.contiguous()
             logits: Tensor = kernels.streamed_step(ids, keys, values, past, tensors, *settings)
             return logits

@@ -152,16 +152,25 @@ def test_the_kernel_refuses_what_it_cannot_read(
 
 @needs_compiler
 @pytest.mark.parametrize(
-    ("token", "past", "message"), [(61, 1, "no such token"), (-1, 1, "no such"), (1, 20, "no such")]
+    ("ids", "past", "error", "message"),
+    [
+        ([61], 1, RuntimeError, "no such token"),
+        ([-1], 1, RuntimeError, "no such token"),
+        ([1], 20, ValueError, "21 tokens are more than block_size 20"),
+        ([1, 1], 19, ValueError, "21 tokens are more than block_size 20"),
+        ([], 1, RuntimeError, "0 elements"),
+    ],
 )
-def test_a_step_refuses_what_the_model_has_no_row_for(token: int, past: int, message: str) -> None:
+def test_a_step_refuses_what_the_model_refuses(
+    ids: list[int], past: int, error: type[Exception], message: str
+) -> None:
     decoder = Decoder(random_model(GPTConfig(**SHAPE)))
     decoder.prepare()
     cache = decoder.new_cache()
     with torch.inference_mode():
         decoder.extend(torch.ones((1, past), dtype=torch.int64), cache)
-        with pytest.raises(RuntimeError, match=message):
-            decoder.extend(torch.tensor([[token]]), cache)
+        with pytest.raises(error, match=message):
+            decoder.extend(torch.tensor([ids], dtype=torch.int64), cache)
 
 
 def test_without_a_compiler_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
