@@ -23,9 +23,12 @@ LIMIT = 0.03
 
 def interval(run: "Trainer", save: bool) -> tuple[float, float]:
     """Seconds of one interval of steps, and of the checkpoint at its end."""
+    from gpt.runtime import synchronise
+
     start = time.perf_counter()
     for _ in range(run.params.checkpoint_every):
         run.train_step()
+    synchronise(run.gradients.device)
     trained = time.perf_counter()
     if save:
         run.save()

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel as DDP
 
@@ -159,9 +160,10 @@ def predictions(task: Task, group: Group, took: Mapping[str, float]) -> Iterator
 
 def cut(module: Loss) -> Loss:
     """The module, a slice of each of its weights in each process."""
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     for block in module.model.h:
-        fully_shard(block)
-    fully_shard(module)
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
     return module
 
 

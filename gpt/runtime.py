@@ -60,6 +60,19 @@ def set_determinism(deterministic: bool) -> None:
     # Otherwise PyTorch writes NaN into every new tensor, which nothing here reads before writing.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not deterministic
+    if "torch._inductor.config" in sys.modules:
+        tell_compiler()
+
+
+def tell_compiler() -> None:
+    """Let what PyTorch's compiler makes from now on be as deterministic as everything else."""
+    torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until an accelerator has done all that it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def keep_freed_memory(largest: int = LARGEST) -> None:
@@ -130,6 +143,14 @@ def _processor() -> str:
     pairs = (line.partition(":") for line in reversed(lines))  # the first processor's come last
     of = {key.strip(): value.strip() for key, _, value in pairs}
     numbers = "/".join(of.get(key, "?") for key in ("cpu family", "model", "stepping"))
-    # The instruction sets choose the kernels: two processors of one name may differ in them.
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{of.get('model name', platform.machine())} ({numbers}), {capability}"
+    return f"{of.get('model name', platform.machine())} ({numbers}), {_instruction_sets()}"
+
+
+def _instruction_sets() -> str:
+    """Those that choose the kernels: two processors of one name may differ in them."""
+    for_bfloat16 = {
+        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
+    names = [name for name, there in for_bfloat16.items() if there]
+    return ", ".join((torch.backends.cpu.get_cpu_capability(), *names))

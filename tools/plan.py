@@ -96,7 +96,7 @@ def known_speed(args: argparse.Namespace, plan: "Plan", probe: "Probe | None") -
     if probe:
         return Speed(probe.tokens_per_second, f"measured in {plural(probe.steps, 'step')}")
     if plan.machine:
-        return plan.machine.speed(plan.config)
+        return plan.machine.speed(plan.config, plan.params.train.dtype)
     assert plan.rates  # of this machine, where no other is asked for
     last = last_speed(args.model, args.speed, plan.params)
     return last or plan.rates.speed(plan.config, plan.params.train, plan.memory)

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import get_world_size
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,6 +17,7 @@ from gpt.config import Precision
 from gpt.distributed.workers import Workers
 from gpt.language_model import LanguageModel
 from gpt.loss import next_token_loss
+from gpt.runtime import tell_compiler
 from gpt.train.step import Batch, GradientStep, StepParams
 from gpt.train.trainer import mixed_seed
 
@@ -37,11 +40,16 @@ class LossModule(nn.Module):
 
 def shard(module: LossModule, compiled: bool) -> None:
     """Cut every parameter into a slice for each process, gathered block by block when used."""
+    # On the parameters' own device: left to itself, PyTorch takes an accelerator if there is one.
+    device = next(module.parameters()).device.type
+    mesh = init_device_mesh(device, (get_world_size(),))
+    if compiled:
+        tell_compiler()
     for block in getattr(module.model, "h", ()):
         if compiled:
             block.compile()
-        fully_shard(block)
-    fully_shard(module)
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
 
 
 class SharedGradients(GradientStep):
@@ -58,10 +66,10 @@ class SharedGradients(GradientStep):
         said: Callable[[str], None],
         workers: Workers,
     ) -> None:
-        super().__init__(module.model, params, said)
-        self.workers = workers
-        module.loss, self.loss = self.loss, self._pass
+        self.workers, self.inner = workers, module
         self.module = module if isinstance(module, FSDPModule) else DistributedDataParallel(module)
+        super().__init__(module.model, params, said)
+        module.loss, self.loss = self.loss, self._pass
         self._seed, self._next, self._end = 0, 0, 0  # the passes that this process has left
 
     def __call__(self, inputs: Batch, targets: Batch) -> Tensor:
@@ -71,6 +79,16 @@ class SharedGradients(GradientStep):
         self._seed, self._next, self._end = torch.initial_seed(), rank * passes, (rank + 1) * passes
         own = slice(rank * rows, (rank + 1) * rows)
         return self.workers.mean(super().__call__(inputs[own], targets[own]))
+
+    def first(self, loss: Callable[..., Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """As in one process, but within DDP, by whose parts the compiler cuts its own.
+
+        Nothing is sent, so that a process whose compiler fails leaves no other waiting.
+        """
+        self.inner.loss = loss
+        with self._synchronising(last=False):
+            first: Tensor = self.module(inputs, targets, self.params.dtype)
+        return first
 
     def _pass(self, _: LanguageModel, inputs: Tensor, targets: Tensor, dtype: Precision) -> Tensor:
         torch.manual_seed(mixed_seed(self._seed, self._next))

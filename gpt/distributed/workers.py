@@ -19,6 +19,7 @@ from gpt.distributed.launch import LostWorker
 T = TypeVar("T")
 SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 MISSING = re.compile(r"[Rr]anks? ([\d, ]+?) failed|from rank (\d+)")  # of a monitored barrier
+GRACE = timedelta(seconds=60)
 ASKING_SECONDS = 5.0  # for who is still there, once a process has not answered in time
 
 
@@ -93,14 +94,16 @@ def join(device: torch.device, hang_seconds: float) -> Workers:
     """
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"train.device is {device.type}, torchrun needs cuda or cpu, set one")
-    if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     timeout = timedelta(seconds=hang_seconds)
+    if device.type == "cuda":
+        _take_device(int(os.environ["LOCAL_RANK"]))
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "nccl" if device.type == "cuda" else "gloo"
+    # NCCL ends its process where it waits too long, while gloo can still tell for whom.
+    longest = timeout + GRACE if backend == "nccl" else timeout
     try:
         store = _store(timeout)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=longest)
         control = dist.new_group(backend="gloo", timeout=timeout)
     except RuntimeError as error:
         if not is_lost(error):
@@ -109,6 +112,17 @@ def join(device: torch.device, hang_seconds: float) -> Workers:
             f"not all processes came ({reason(error)}), rank {rank} of {size}, run it again"
         ) from None
     return Workers(rank, size, device, control)
+
+
+def _take_device(number: int) -> None:
+    """Let this process use the GPU of that number. Raises UserError where there is none."""
+    there = torch.cuda.device_count()
+    if number >= there:
+        raise UserError(
+            f"process {number + 1} of this machine has no GPU, there are {there}, "
+            f"set torchrun's --nproc-per-node to {there} at most"
+        )
+    torch.cuda.set_device(number)
 
 
 def _store(timeout: timedelta) -> Store:

@@ -140,13 +140,13 @@ class Cluster:
     def utilisation(self) -> float:
         """The share of all GPUs' peak that the model's FLOPs take (MFU, Chowdhery et al. 2022)."""
         flops = self.train.tokens_per_step * training_flops(self.config)
-        return flops / self.step.seconds / self.gpus / self.machine.peak_flops
+        return flops / self.step.seconds / self.gpus / self.machine.peak(self.train.dtype)
 
     def compute(self) -> Compute:
         """What one GPU computes: a third of a pass is forward; the update reads and writes all that
         it updates once, and Muon's matrices, the same number of each shape, are shared out whole.
         """
-        rate = UTILISATION * self.machine.peak_flops
+        rate = UTILISATION * self.machine.peak(self.train.dtype)
         tokens = self.rows * self.config.block_size
         forward = tokens * training_flops(self.config) / 3 / rate
         moved = 2 * (self.alone.weights + self.alone.gradients + self.alone.optimizer)

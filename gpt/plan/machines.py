@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from gpt.common.errors import UserError
 from gpt.common.text import choice
-from gpt.config import GPTConfig
+from gpt.config import GPTConfig, Precision
 from gpt.plan.estimates import training_flops
 
 UTILISATION = 0.4  # of the peak, what well-made training code reaches
@@ -29,20 +29,26 @@ class Node:
 
 @dataclass(frozen=True)
 class Machine:
-    """An accelerator by its data sheet: bytes of memory, dense bfloat16 FLOPs a second, bytes a
-    second of its memory; and the node in which it is sold, None where cards are bought one by one.
+    """An accelerator by its data sheet: bytes of memory, dense FLOPs a second in bfloat16 and
+    float32 (not TF32, which training leaves off), bytes a second of its memory; and the node in
+    which it is sold, None where cards are bought one by one.
     """
 
     name: str
     memory: float
-    peak_flops: float
+    bfloat16: float
+    float32: float
     bandwidth: float
     node: Node | None
 
-    def speed(self, config: GPTConfig) -> Speed:
+    def peak(self, dtype: Precision) -> float:
+        """FLOPs a second in that precision."""
+        return self.bfloat16 if dtype == "bfloat16" else self.float32
+
+    def speed(self, config: GPTConfig, dtype: Precision) -> Speed:
         """The speed of training that reaches UTILISATION of the peak."""
-        tokens = UTILISATION * self.peak_flops / training_flops(config)
-        return Speed(tokens, f"assumed: {UTILISATION:.0%} of {self.name}'s peak")
+        tokens = UTILISATION * self.peak(dtype) / training_flops(config)
+        return Speed(tokens, f"assumed: {UTILISATION:.0%} of {self.name}'s peak in {dtype}")
 
 
 # NVIDIA's data sheets of DGX A100, DGX H100 and DGX H200. NVLink is given there for both ways
@@ -52,10 +58,10 @@ DGX_H100 = Node(8, nvlink=450e9, network=400e9)
 
 # NVIDIA's data sheets, without sparsity: A100 80GB SXM, H100 SXM, H200 SXM, GeForce RTX 4090.
 MACHINES = (
-    Machine("a100", 80e9, 312e12, 2.039e12, DGX_A100),
-    Machine("h100", 80e9, 989e12, 3.35e12, DGX_H100),
-    Machine("h200", 141e9, 989e12, 4.8e12, DGX_H100),
-    Machine("rtx4090", 24e9, 165e12, 1.008e12, None),
+    Machine("a100", 80e9, 312e12, 19.5e12, 2.039e12, DGX_A100),
+    Machine("h100", 80e9, 989e12, 67e12, 3.35e12, DGX_H100),
+    Machine("h200", 141e9, 989e12, 67e12, 4.8e12, DGX_H100),
+    Machine("rtx4090", 24e9, 165e12, 82.6e12, 1.008e12, None),
 )
 
 

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from gpt.config import GPTConfig
 from gpt.data.dataset import Dataset
 from gpt.model import GPT
-from gpt.runtime import choose_device, keep_freed_memory, set_determinism
+from gpt.runtime import choose_device, keep_freed_memory, set_determinism, synchronise
 from gpt.tokenizer.tokenizer import Tokenizer
 from gpt.train.params import TrainParams
 from gpt.train.resume import Checkpoints
@@ -56,9 +56,11 @@ def probe(config: GPTConfig, train: TrainParams, seconds: float) -> Probe:
     run = probe_trainer(config, train, device)
     for _ in range(WARM_UP):
         run.train_step()
+    synchronise(device)
     started, steps, took = time.perf_counter(), 0, 0.0
     while steps < FEWEST or took < seconds:
         run.train_step()
+        synchronise(device)
         steps, took = steps + 1, time.perf_counter() - started
     speed = steps * run.params.tokens_per_step / took
     process = peak_resident_bytes()  # before the profiler takes its share

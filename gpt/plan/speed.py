@@ -11,14 +11,14 @@ from typing import Any
 import psutil
 import torch
 
-from gpt.bfloat16 import factor
+from gpt.bfloat16 import factor, native
 from gpt.common.errors import UserError
 from gpt.common.files import read_json, write_json
 from gpt.config import GPTConfig, Precision
 from gpt.plan.estimates import training_flops
 from gpt.plan.machines import UTILISATION, Speed
 from gpt.plan.memory import Memory
-from gpt.runtime import choose_device, machine
+from gpt.runtime import choose_device, machine, synchronise
 from gpt.train.params import TrainingParams, TrainParams
 from gpt.weights.model_folder import PROVENANCE, load_provenance
 
@@ -55,7 +55,11 @@ def known_rates(device: torch.device, path: Path) -> Rates:
 
     Takes a second or two where they are measured.
     """
-    of: dict[str, Any] = {"machine": machine(device), "torch": version("torch")}
+    of: dict[str, Any] = {
+        "machine": machine(device),
+        "torch": version("torch"),
+        "native_bfloat16": native(device.type),
+    }
     try:
         known = read_json(path)
         if known["of"] == of:
@@ -92,8 +96,7 @@ def _best_seconds(act: Callable[[], object], device: torch.device) -> float:
     while best == float("inf") or time.perf_counter() < end:
         started = time.perf_counter()
         act()
-        if device.type != "cpu":
-            torch.accelerator.synchronize()
+        synchronise(device)
         best = min(best, time.perf_counter() - started)
     return best
 

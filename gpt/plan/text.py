@@ -58,7 +58,7 @@ def memory_lines(plan: Plan) -> Iterator[str]:
 def time_lines(plan: Plan, speed: Speed) -> Iterator[str]:
     """Time and cost of the training steps."""
     if plan.machine:
-        peak = plan.flops / plan.machine.peak_flops
+        peak = plan.flops / plan.machine.peak(plan.params.train.dtype)
         yield line(f"{plan.machine.name}'s memory", size(plan.machine.memory))
         yield line("time at its peak", f"{duration(peak)}, which no run reaches")
     if plan.rates:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gpt.config import Precision
 from gpt.language_model import LanguageModel
 from gpt.loss import next_token_loss
+from gpt.runtime import tell_compiler
 
 Batch = NDArray[np.int64]
 
@@ -58,21 +59,28 @@ class GradientStep:
 
     def tensor(self, ids: Batch) -> Tensor:
         """Ids (B, T) on the model's device."""
-        return torch.from_numpy(np.ascontiguousarray(ids)).to(self.device, non_blocking=True)
+        tensor = torch.from_numpy(np.ascontiguousarray(ids))
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()  # without, the copy waits for the passes before it
+        return tensor.to(self.device, non_blocking=True)
 
     def _compile(self, said: Callable[[str], None]) -> None:
-        # The compiler is told too (`gpt.runtime.set_determinism`).
-        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
+        tell_compiler()
         compiled = torch.compile(next_token_loss)
         shape = (self.params.batch_size, self.model.config.block_size)
-        ids = torch.zeros(shape, dtype=torch.int64, device=self.device)
+        # Two tensors: what is compiled for one that is both inputs and targets is for no other.
+        inputs, targets = (torch.zeros(shape, dtype=torch.int64, device=self.device) for _ in "xy")
         try:
-            torch.autograd.backward(compiled(self.model, ids, ids, self.params.dtype))
+            torch.autograd.backward(self.first(compiled, inputs, targets))
         except torch._dynamo.exc.TorchDynamoException as error:  # no compiler, or one that fails
             reason = str(error).strip().splitlines()[0]
             said(f"torch.compile does not work here, going on without: {reason}")
         else:
             self.loss = compiled
+
+    def first(self, loss: Callable[..., Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a pass that is made only to compile it."""
+        return loss(self.model, inputs, targets, self.params.dtype)
 
 
 def clip_gradients(model: nn.Module, limit: float) -> Tensor:

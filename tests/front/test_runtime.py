@@ -63,6 +63,15 @@ def test_the_machine_names_what_decides_the_last_bits() -> None:
     assert torch.backends.cpu.get_cpu_capability() in str(here["kind"])
 
 
+@pytest.mark.parametrize(("amx", "end"), [(True, ", AMX"), (False, "")])
+def test_the_machine_names_the_instructions_for_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, end: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert str(machine(torch.device("cpu"))["kind"]).endswith(f", AVX512-BF16{end}")
+
+
 def test_a_device_that_is_not_there_is_one_line() -> None:
     missing: Device = "cuda" if not torch.cuda.is_available() else "mps"
     with pytest.raises(UserError, match=f"train.device is {missing}, not available"):

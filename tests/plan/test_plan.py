@@ -54,8 +54,8 @@ plan of tiny
   cost                                  4.27 at 3 an hour
   on nodes of 8 h100
            GPUs    batch     memory    step    waits    MFU     training    cost         disk
-    ddp       8    1 x 1    1.1 MiB  0.1 ms     100%     0%  0.0 seconds       0  688.4 MiB/s
-  fsdp2       8    1 x 1  850.8 KiB  0.2 ms     100%     0%  0.0 seconds       0  346.3 MiB/s
+    ddp       8    1 x 1    1.1 MiB  0.1 ms      98%     0%  0.0 seconds       0  682.3 MiB/s
+  fsdp2       8    1 x 1  850.8 KiB  0.2 ms      99%     0%  0.0 seconds       0  345.6 MiB/s
     batch: passes of a step x sequences, of each GPU; memory: of its tensors, !: too much
     waits: for other GPUs; MFU: of the peak; disk: writes checkpoints as fast as they come
     assumed: passes, however small, at 40% of the peak; float32 is sent;
@@ -131,8 +131,12 @@ def test_the_plan_of_a_tiny_run() -> None:
 def test_what_is_not_known_is_said(planned: PlanCommand) -> None:
     assert "estimated from this machine's rates; MEASURE=1" in planned("--preset", "tiny")
     machine = planned("--preset", "gpt2-124m", "--machine", "h100")
-    assert "assumed: 40% of h100's peak" in machine
+    assert "assumed: 40% of h100's peak in bfloat16" in machine
     assert "6.0 hours" in machine
+    float32 = ("--set", "train.dtype=float32")
+    machine = planned("--preset", "gpt2-124m", "--machine", "h100", *float32)
+    assert "assumed: 40% of h100's peak in float32" in machine
+    assert "3.7 days" in machine  # 6.0 hours * 989 / 67
 
 
 def test_a_probe_measures_speed_and_memory(planned: PlanCommand) -> None:
