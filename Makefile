@@ -23,8 +23,8 @@ help: ## show this
 setup: $(READY) ## install the locked dependencies into .venv
 
 $(READY): requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: $(PYTHON) is older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || \
+	  { echo "error: $(PYTHON) is missing, or older than 3.11, give another one: make PYTHON=python3.12" >&2; exit 1; }
 	echo "installing torch and more into $(VENV): some gigabytes, a few minutes"
 	$(PYTHON) -m venv "$(VENV)"
 	test -t 1 || quiet=--quiet; \
@@ -36,7 +36,7 @@ setup-cluster: $(READY) ## add S3, and Ray and datatrove, which tokenise shards 
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
 	  -r requirements-cluster.txt -r requirements-s3.txt
 
-repro: $(READY) ## run what of the pipeline has changed; FORCE=1: all of it
+repro: $(READY) ## run what of the pipeline has changed; FORCE=1: every stage
 	python -m tools.repro $(if $(FORCE),--force)
 
 test: $(READY) ## run the tests
@@ -52,8 +52,8 @@ format: $(READY) ## put the code into its format
 	ruff check --fix .
 	ruff format .
 
-verify: $(READY) ## prove it equal to Hugging Face's; FORCE=1, HF=gpt2
-	$(if $(HF),python -m tools.verify_hf "$(HF)",python -m tools.repro --verify $(if $(FORCE),--force))
+verify: $(READY) ## prove it equal to Hugging Face's; FORCE=1, HF=gpt2 REVISION=COMMIT
+	$(if $(HF),python -m tools.verify_hf "$(HF)" $(if $(REVISION),--revision "$(REVISION)"),python -m tools.repro --verify $(if $(FORCE),--force))
 
 prove: $(READY) ## run the pipeline in two places, compare every byte
 	python -m tests.pipeline.prove

@@ -71,7 +71,7 @@ def speed_figures(width: str, result: Measured, need: float) -> dict[str, float 
         f"decode_{width}": result.rate(OURS),
         f"decode_{width}_share_of_bandwidth": result.share(OURS, READING, need),
         f"decode_{width}_first_run_seconds": result.first[OURS],
-        "bandwidth_gb_s": result.rate(READING) / 1e9,
+        f"bandwidth_gb_s_{width}": result.rate(READING) / 1e9,
     }
     for who in result.rates:
         if who not in (OURS, READING):

@@ -13,10 +13,11 @@ from benchmarks.rounds import Work
 from gpt.bfloat16 import factor
 from gpt.config import GPTConfig, Precision
 from gpt.head_loss import padding
-from gpt.plan.speed import COPIED, DTYPES
+from gpt.plan.speed import DTYPES
 from gpt.streamed_linear import in_huge_pages
 
 PRODUCTS, READING = "matrix products", "reading memory"
+FEWEST = 2**26  # bytes that are read: a small model's weights would stay in any cache
 COLUMNS = 4096  # of the matrix that is read
 
 
@@ -42,11 +43,12 @@ def products(config: GPTConfig, rows: int, dtype: Precision, device: str) -> Wor
 
 
 def reading(n_bytes: int, times: int, device: str) -> Work:
-    """Memory of `n_bytes`, or of more than caches hold, read `times` times. In bytes.
+    """Memory of `n_bytes`, or of FEWEST, read `times` times. In bytes.
 
-    As a matrix times a vector: a plain sum reads up to a sixth slower on a CPU.
+    Where a cache holds as much, as some hold int8 weights, it is the cache's rate, and the weights'
+    too. As a matrix times a vector: a plain sum reads up to a sixth slower on a CPU.
     """
-    rows = -(-max(n_bytes, COPIED) // (4 * COLUMNS))
+    rows = -(-max(n_bytes, FEWEST) // (4 * COLUMNS))
     memory = in_huge_pages((rows, COLUMNS), torch.float32, torch.device(device)).fill_(1)
     vector = torch.ones(COLUMNS, device=device)
     return Work(partial(_read, memory, vector, times), times * memory.nbytes)

@@ -13,7 +13,7 @@ from benchmarks.rounds import OURS, Measured
 from benchmarks.setting import Setting
 from gpt.runtime import circumstances, machine, versions
 
-PEERS = ("transformers", "tokenizers", "ctranslate2")  # whose versions are told, where installed
+LIBRARIES = ("transformers", "tokenizers", "ctranslate2", "gigatoken")  # told, where installed
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ def facts(setting: Setting) -> dict[str, str | int | bool | None]:
 
 
 def peer_versions(setting: Setting) -> dict[str, str]:
-    """The versions of the peers that are here: of nanoGPT its commit."""
+    """The versions of the peers that are here, and of the encoder that ours is: of nanoGPT its
+    commit."""
     found = {}
     if setting.nanogpt and shutil.which("git"):
         command = ["git", "-C", str(setting.nanogpt), "rev-parse", "HEAD"]
         commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout
         found = {"nanogpt": commit.strip()} if commit else {}
-    for name in PEERS:
+    for name in LIBRARIES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

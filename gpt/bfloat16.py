@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -42,14 +41,22 @@ def factor(x: Tensor) -> Tensor:
 
 
 class Float32Products(TorchFunctionMode):
-    """As long as it lasts, `F.linear` multiplies bfloat16 numbers in float32, under autocast."""
+    """As long as it lasts, `F.linear` multiplies bfloat16 numbers in float32, under autocast.
+
+    Not for activations that are computed again in the backward pass, which is behind its end.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is F.linear and not kwargs:
+        if func is F.linear and not kwargs and _is_cast(args[0]):
             return _Linear.apply(*args)  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
+
+
+def _is_cast(x: Tensor) -> bool:
+    """Whether autocast would round it."""
+    return torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
 
 
 class _Linear(torch.autograd.Function):
@@ -64,14 +71,13 @@ class _Linear(torch.autograd.Function):
             return F.linear(x.float(), weight.float(), bias).to(torch.bfloat16)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = (each.float() for each in ctx.saved_tensors)
         dy = dy.float()
-        rows = dy.flatten(0, -2)
+        rows, inputs = (each.reshape(-1, each.size(-1)) for each in (dy, x))
         dx = (dy @ weight).to(ctx.dtype)
         dbias = rows.sum(dim=0) if ctx.needs_input_grad[2] else None
-        return dx, rows.T @ x.flatten(0, -2), dbias
+        return dx, rows.T @ inputs, dbias
 
 
 def _vendor() -> str:

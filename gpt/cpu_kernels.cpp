@@ -41,15 +41,30 @@ void ask_for(const void* bytes) {
 #endif
 }
 
-const float* floats(const Tensor& x) {
+using Shape = std::vector<int64_t>;
+
+// The numbers of a tensor, which must have that shape.
+const float* floats(const Tensor& x, const Shape& shape) {
   STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float && x.is_contiguous(),
                   "all but ids and weights must be float32 and contiguous");
+  const auto sizes = x.sizes();
+  STD_TORCH_CHECK(std::equal(sizes.begin(), sizes.end(), shape.begin(), shape.end()),
+                  "a tensor has another shape than the model");
   return static_cast<const float*>(x.const_data_ptr());
 }
 
-float* floats(Tensor& x) { return const_cast<float*>(floats(std::as_const(x))); }
+float* floats(Tensor& x, const Shape& shape) {
+  return const_cast<float*>(floats(std::as_const(x), shape));
+}
 
-const float* floats(const std::optional<Tensor>& x) { return x ? floats(*x) : nullptr; }
+const float* floats(const std::optional<Tensor>& x, const Shape& shape) {
+  return x ? floats(*x, shape) : nullptr;
+}
+
+const Tensor& required(const std::optional<Tensor>& x) {
+  STD_TORCH_CHECK(x, "a tensor of the model is not there");
+  return *x;
+}
 
 // A linear layer: weights (N, C) in few bits, and a scale and a bias (N), or none of these.
 struct Linear {
@@ -60,10 +75,12 @@ struct Linear {
 
   Linear(const Tensor& weight, const std::optional<Tensor>& scale,
          const std::optional<Tensor>& bias)
-      : type(weight.scalar_type()), weight(weight.const_data_ptr()), scale(floats(scale)),
-        bias(floats(bias)), n(weight.size(0)), c(weight.size(1)) {
+      : type(weight.scalar_type()), weight(weight.const_data_ptr()) {
     STD_TORCH_CHECK(weight.dim() == 2 && weight.is_contiguous(),
                     "weight must be (N, C) and contiguous");
+    n = weight.size(0), c = weight.size(1);
+    this->scale = floats(scale, {n});
+    this->bias = floats(bias, {n});
   }
 };
 
@@ -184,10 +201,12 @@ struct Cache {
   int64_t heads, room, d, past;
 
   Cache(Tensor& keys, Tensor& values, int64_t past, int64_t b, int64_t t, int64_t c)
-      : keys(floats(keys)), values(floats(values)), heads(keys.size(1)), room(keys.size(2)),
-        d(keys.size(3)), past(past) {
-    STD_TORCH_CHECK(keys.size(0) == b && heads * d == c && past + t <= room,
-                    "no place in the cache");
+      : past(past) {
+    STD_TORCH_CHECK(keys.dim() == 4 && 0 <= past, "keys must be (B, H, room, D)");
+    heads = keys.size(1), room = keys.size(2), d = keys.size(3);
+    STD_TORCH_CHECK(heads * d == c && past + t <= room, "no place in the cache");
+    this->keys = floats(keys, {b, heads, room, d});
+    this->values = floats(values, {b, heads, room, d});
   }
 };
 
@@ -227,30 +246,44 @@ void attention(const float* qkv, const Cache& cache, float scale, float* y, int6
   });
 }
 
+constexpr auto kOtherLayers = "the cache has another number of layers than the model";
+
 // Tensors of a GPT one after the other, in the order in which gpt/decode.py lists them.
 class Reader {
  public:
-  Reader(const Tensors& tensors, float epsilon) : next_(tensors.begin()), epsilon_(epsilon) {}
+  Reader(const Tensors& tensors, float epsilon)
+      : next_(tensors.begin()), end_(tensors.end()), epsilon_(epsilon) {}
 
   Embedding embedding() {
-    const Tensor& table = **next_++;
-    return {floats(table), table.size(0), table.size(1)};
+    const Tensor& table = required(*take(1));
+    STD_TORCH_CHECK(table.dim() == 2, "embeddings must be (N, C)");
+    const int64_t n = table.size(0), c = table.size(1);
+    return {floats(table, {n, c}), n, c};
   }
 
-  LayerNorm layer_norm() {
-    const auto place = std::exchange(next_, next_ + 2);
-    return {floats(place[0]), floats(place[1]), epsilon_};
+  LayerNorm layer_norm(int64_t c) {
+    const auto place = take(2);
+    return {floats(required(place[0]), {c}), floats(place[1], {c}), epsilon_};
   }
 
-  Linear layer(int64_t c) {
-    const auto place = std::exchange(next_, next_ + 3);
-    const Linear layer(*place[0], place[1], place[2]);
-    STD_TORCH_CHECK(layer.c == c, "a weight has another number of columns than it has inputs");
+  // From c channels to n, or to as many as the weights say.
+  Linear layer(int64_t c, std::optional<int64_t> n = std::nullopt) {
+    const auto place = take(3);
+    const Linear layer(required(place[0]), place[1], place[2]);
+    STD_TORCH_CHECK(layer.c == c && layer.n == n.value_or(layer.n),
+                    "a weight has another shape than the model");
     return layer;
   }
 
+  void finish() const { STD_TORCH_CHECK(next_ == end_, kOtherLayers); }
+
  private:
-  Tensors::const_iterator next_;
+  Tensors::const_iterator take(int64_t count) {
+    STD_TORCH_CHECK(end_ - next_ >= count, kOtherLayers);
+    return std::exchange(next_, next_ + count);
+  }
+
+  Tensors::const_iterator next_, end_;
   float epsilon_;
 };
 
@@ -261,8 +294,11 @@ Tensor streamed_step(const Tensor& ids, std::vector<Tensor> keys, std::vector<Te
   STD_TORCH_CHECK(ids.dim() == 2 && ids.size(1) > 0 && ids.is_contiguous() &&
                       ids.scalar_type() == ScalarType::Long,
                   "ids must be (B, T), T at least 1, int64 and contiguous");
+  STD_TORCH_CHECK(values.size() == keys.size() && scales.size() == keys.size(),
+                  kOtherLayers);
   Reader reader(tensors, epsilon);
   const Embedding tokens = reader.embedding(), positions = reader.embedding();
+  STD_TORCH_CHECK(positions.c == tokens.c, "both embeddings must be of one width");
   const int64_t b = ids.size(0), t = ids.size(1), r = b * t, c = tokens.c;
   std::vector<float> stream(r * c), normed(r * c), change(r * c), qkv(r * 3 * c), hidden;
   float* const y = stream.data();
@@ -271,24 +307,25 @@ Tensor streamed_step(const Tensor& ids, std::vector<Tensor> keys, std::vector<Te
     add(positions.row(past + i % t), y + i * c, c);
   }
   for (size_t i = 0; i < keys.size(); ++i) {
-    reader.layer_norm()(y, normed.data(), r, c);
-    linear(reader.layer(c), normed.data(), qkv.data(), r);
+    reader.layer_norm(c)(y, normed.data(), r, c);
+    linear(reader.layer(c, 3 * c), normed.data(), qkv.data(), r);
     const Cache cache(keys[i], values[i], past, b, t, c);
     attention(qkv.data(), cache, scales[i], normed.data(), b, t);
-    linear(reader.layer(c), normed.data(), change.data(), r);
+    linear(reader.layer(c, c), normed.data(), change.data(), r);
     add(change.data(), y, r * c);
-    reader.layer_norm()(y, normed.data(), r, c);
+    reader.layer_norm(c)(y, normed.data(), r, c);
     const Linear expand = reader.layer(c);
     hidden.resize(r * expand.n);
     linear(expand, normed.data(), hidden.data(), r, activation_of(activation));
-    linear(reader.layer(expand.n), hidden.data(), change.data(), r);
+    linear(reader.layer(expand.n, c), hidden.data(), change.data(), r);
     add(change.data(), y, r * c);
   }
-  const LayerNorm last_norm = reader.layer_norm();
+  const LayerNorm last_norm = reader.layer_norm(c);
   for (int64_t i = 0; i < b; ++i) last_norm(y + ((i + 1) * t - 1) * c, normed.data() + i * c, 1, c);
   const Linear head = reader.layer(c);
-  Tensor logits = torch::stable::new_empty(*tensors[0], {b, head.n});
-  linear(head, normed.data(), floats(logits), b);
+  reader.finish();
+  Tensor logits = torch::stable::new_empty(required(tensors[0]), {b, head.n});
+  linear(head, normed.data(), floats(logits, {b, head.n}), b);
   return logits;
 }
 
@@ -297,8 +334,9 @@ Tensor streamed_linear(const Tensor& x, const Tensor& weight, std::optional<Tens
                        std::optional<Tensor> bias) {
   const Linear layer(weight, scale, bias);
   STD_TORCH_CHECK(x.dim() == 2 && x.size(1) == layer.c, "x must be (R, C), weight (N, C)");
-  Tensor y = torch::stable::new_empty(x, {x.size(0), layer.n});
-  linear(layer, floats(x), floats(y), x.size(0));
+  const int64_t r = x.size(0);
+  Tensor y = torch::stable::new_empty(x, {r, layer.n});
+  linear(layer, floats(x, {r, layer.c}), floats(y, {r, layer.n}), r);
   return y;
 }
 

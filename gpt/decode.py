@@ -41,6 +41,7 @@ class Decoder(GPT):
     """
 
     step: Callable[[Tensor, KVCache], Tensor] | None = None
+    trouble = ""  # why there is no step behind `prepare`
 
     def __init__(self, model: GPT, storage: Storage = "float32") -> None:
         with torch.device("meta"):
@@ -84,27 +85,29 @@ class Decoder(GPT):
 
     def load_kernels(self) -> None:
         """Multiply by the kernels in C++, if they can be had, and take steps by them."""
-        if not cpu_kernels.load():
+        self.trouble = cpu_kernels.load()
+        if self.trouble:
             return
-        kernels = torch.ops.gpt
         for layer in self.streamed():
-            layer.kernel = kernels.streamed_linear.default
+            layer.kernel = torch.ops.gpt.streamed_linear.default
         config = self.config
         scales = [config.attention_scale(layer) for layer in range(config.n_layer)]
-        settings = (scales, config.layer_norm_epsilon, config.activation)
-        tensors = self.tensors()
+        self.read = self.tensors()
+        self.settings = (scales, config.layer_norm_epsilon, config.activation)
+        self.step = self.kernel_step  # a method, so that a copy of the decoder takes its own
 
-        def step(ids: Tensor, cache: KVCache) -> Tensor:
-            past, new = cache.length, ids.size(1)
-            if not 0 < ids.numel() <= FEW_ROWS or past + new > config.block_size:
-                return GPT.extend(self, ids, cache)  # which refuses what it cannot do
-            like = torch.empty(len(ids), config.n_head, 0, config.head_size)
-            keys, values = cache.advance(like, new)
-            ids = ids.contiguous()
-            logits: Tensor = kernels.streamed_step(ids, keys, values, past, tensors, *settings)
-            return logits
-
-        self.step = step
+    def kernel_step(self, ids: Tensor, cache: KVCache) -> Tensor:
+        """`extend` by the kernels in C++."""
+        config, past, new = self.config, cache.length, ids.size(1)
+        if not 0 < ids.numel() <= FEW_ROWS or past + new > config.block_size:
+            return super().extend(ids, cache)  # which refuses what it cannot do
+        like = torch.empty(len(ids), config.n_head, 0, config.head_size, dtype=torch.float32)
+        keys, values = cache.room_for(new, like)
+        ids = ids.to(torch.int64).contiguous()
+        step = torch.ops.gpt.streamed_step
+        logits: Tensor = step(ids, keys, values, past, self.read, *self.settings)
+        cache.advance(new)
+        return logits
 
     def tensors(self) -> list[Tensor | None]:
         """What a step reads, in its order, which is that of the modules."""
@@ -133,6 +136,7 @@ class Decoder(GPT):
         try:
             for _ in range(min(3, self.config.block_size)):
                 step(ids, cache)
-        except torch._dynamo.exc.TorchDynamoException:
+        except torch._dynamo.exc.TorchDynamoException as error:
+            self.trouble = f"torch.compile fails ({str(error).strip().splitlines()[0]})"
             return
         self.step = step

@@ -28,21 +28,17 @@ class LayerCache:
 
     def update(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append new positions (B, H, T, D); the keys and values of all positions."""
-        begin = self.advance(keys, keys.size(2))
-        self.all_keys[:, :, begin : self.length] = keys
-        self.all_values[:, :, begin : self.length] = values
+        begin, end = self.length, self.length + keys.size(2)
+        self.make_room(keys, end)
+        self.all_keys[:, :, begin:end] = keys
+        self.all_values[:, :, begin:end] = values
+        self.length = end
         return self.keys, self.values
 
-    def advance(self, like: Tensor, count: int) -> int:
-        """Room for `count` new positions of tensors like (B, H, _, D); the first of them."""
-        begin, end = self.length, self.length + count
-        if begin == 0 or end > self.room:
-            self.make_room(like, end)
-        self.length = end
-        return begin
-
     def make_room(self, like: Tensor, end: int) -> None:
-        """Take room for `end` positions at least, twice as many as before if these are full."""
+        """Have room for `end` positions of tensors like (B, H, _, D), doubled if these are full."""
+        if self.length and end <= self.room:
+            return
         while self.room < end:
             self.room *= 2
         B, H, _, D = like.shape
@@ -67,9 +63,14 @@ class KVCache:
         """The number of positions that it holds."""
         return self.layers[0].length if self.layers else 0
 
-    def advance(self, like: Tensor, count: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Room for `count` new positions of tensors like (B, H, _, D); all keys and all values."""
+    def room_for(self, count: int, like: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """All keys and values (B, H, room, D), with room for `count` more like (B, H, _, D)."""
         for layer in self.layers:
-            layer.advance(like, count)
+            layer.make_room(like, layer.length + count)
         keys = [layer.all_keys for layer in self.layers]
         return keys, [layer.all_values for layer in self.layers]
+
+    def advance(self, count: int) -> None:
+        """Take `count` more positions, which have been written, for its own."""
+        for layer in self.layers:
+            layer.length += count

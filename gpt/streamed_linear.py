@@ -44,7 +44,7 @@ class StreamedLinear(nn.Module):
         """(..., C) to (..., N)."""
         rows = x.reshape(-1, x.size(-1)).contiguous()  # (R, C)
         if self.kernel is not None and rows.size(0) <= FEW_ROWS:
-            y = self.kernel(rows, self.weight, self.scale, self.bias)
+            y = self.kernel(rows.float(), self.weight, self.scale, self.bias)
             return y.view(*x.shape[:-1], -1)
         if torch.compiler.is_compiling() and rows.size(0) <= COMPILED_ROWS:
             y = self.row_by_row(rows)

@@ -20,6 +20,7 @@ TEMPORARY = Path(".dvc/tmp")
 LOCK = Path("dvc.lock")
 EXPERIMENT_PROCESS = TEMPORARY / "exps" / "run" / "workspace" / "workspace.json"
 PARAMS = "params.yaml"
+CLOCK = 1.0  # seconds by which the times of processes and of files may differ
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +53,8 @@ def is_dead_experiment() -> bool:
         owners = process_ids(json.loads(EXPERIMENT_PROCESS.read_text(encoding="utf-8")))
     except ValueError:
         return False  # torn: whether it lives is not known
-    return bool(owners) and not any(map(is_dvc, owners))
+    written = EXPERIMENT_PROCESS.stat().st_mtime
+    return bool(owners) and not any(lives(owner, written) for owner in owners)
 
 
 def killed_experiment() -> Iterator[str]:
@@ -88,7 +90,8 @@ def stale_rwlock(path: Path) -> Iterator[tuple[Path, str]]:
     except ValueError:
         yield path, "DVC was killed while it wrote it"
         return
-    if (owners := process_ids(entries)) and not any(map(is_dvc, owners)):
+    written = path.stat().st_mtime
+    if (owners := process_ids(entries)) and not any(lives(owner, written) for owner in owners):
         yield path, "the processes in it live no more"
 
 
@@ -102,10 +105,13 @@ def process_ids(entries: Any) -> set[int]:
     return set()
 
 
-def is_dvc(pid: int) -> bool:
-    """Whether the process lives and is DVC, not another one that was given its number since."""
+def lives(pid: int, written: float) -> bool:
+    """Whether the process that a file names, `written` at that time, lives.
+
+    One that began later is another, which was given its number since.
+    """
     try:
-        return any("dvc" in word for word in psutil.Process(pid).cmdline())
+        return bool(psutil.Process(pid).create_time() < written + CLOCK)
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

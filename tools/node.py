@@ -9,7 +9,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +35,15 @@ def run(first: bool) -> None:
     from gpt.distributed.workers import SHARED_STORE
     from gpt.report.project import open_project, silence
     from tools import mend
-    from tools.reproduction import reproduce
+    from tools.reproduction import alone, reproduce
 
     os.environ.setdefault(SHARED_STORE, "1")
-    if first:
-        mend.main([])
     silence()
-    with closing(open_project(Path())) as repo:
+    with ExitStack() as stack:
+        if first:
+            stack.enter_context(alone())
+            mend.main([])
+        repo = stack.enter_context(closing(open_project(Path())))
         command = training_command(repo)
         if first and not reproduce(repo, [STAGE], force=False):
             say("nothing has changed since the last run")

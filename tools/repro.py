@@ -6,15 +6,15 @@ and with a summary at the end.
 
 import argparse
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from gpt.common.errors import run_stage
 from gpt.common.screen import say, working
 from gpt.parity.summary import tally
-from gpt.plan.params import load_params
 from gpt.report.inputs import read_table
 from gpt.report.summary import run_summary
+from tools.check_params import checked_params
 
 VERIFICATION = ("import_hf", "verify_logits")
 
@@ -22,18 +22,20 @@ VERIFICATION = ("import_hf", "verify_logits")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the stages and sum up. Raises UserError; exits with 1 where a stage has failed."""
     args = parse_args(arguments)
-    with working("looking for what has changed"):
-        load_params(Path("params.yaml"))
-        from gpt.report.project import (  # here, since DVC takes a second to import
-            open_project,
-            silence,
-        )
-        from tools import mend
-        from tools.reproduction import reproduce
+    with ExitStack() as stack:
+        with working("looking for what has changed"):
+            checked_params(Path("params.yaml"))
+            from gpt.report.project import (  # here, since DVC takes a second to import
+                open_project,
+                silence,
+            )
+            from tools import mend
+            from tools.reproduction import alone, reproduce
 
-        mend.main([])
-        silence()
-    with closing(open_project(Path())) as repo:
+            stack.enter_context(alone())
+            mend.main([])
+            silence()
+        repo = stack.enter_context(closing(open_project(Path())))
         changed = reproduce(repo, VERIFICATION if args.verify else (), args.force)
         stages = VERIFICATION if args.verify else [stage.name for stage in repo.index.stages]
     stand = [stage for stage in stages if not changed.get(stage)]

@@ -2,19 +2,24 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException, ReproductionError
+from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.stage import Stage
 from dvc.stage.cache import StageCache
 from dvc.stage.exceptions import StageCmdFailedError
 
 from gpt.common.errors import MESSAGE_FILE, Interrupted, UserError
+from gpt.common.files import only_here
 from tools import restore
 from tools.stage_exit import AGAIN, STOPS, ending_signal, passing_on_kill
+
+RUNNING = Path(".dvc/tmp/repro")  # kept by the process that runs the pipeline
 
 
 class NotingCache(StageCache):  # type: ignore[misc]  # DVC has no types
@@ -28,6 +33,17 @@ class NotingCache(StageCache):  # type: ignore[misc]  # DVC has no types
         """Bring back a stage's results. Raises RunCacheNotFoundError where it has none."""
         super().restore(stage, *args, **kwargs)
         self.restored.add(stage.name)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Keep the project from other runs of the pipeline. Raises UserError if one is at work."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_here(RUNNING))
+        except UserError:
+            raise UserError("another run is at work, this folder, wait for its end") from None
+        yield
 
 
 def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> dict[str, bool]:
@@ -48,7 +64,8 @@ def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> dict[str, bool]
             restore.bring_back(kept)
             raise
         except DvcException as error:
-            restore.bring_back(kept)
+            if not isinstance(error.__cause__, LockError):  # where another DVC is at work
+                restore.bring_back(kept)
             raise failure(error, message) from None
         finally:
             del os.environ[MESSAGE_FILE]
@@ -59,7 +76,8 @@ def failure(error: DvcException, message: Path) -> UserError | Interrupted | Sys
     """What to raise for DVC's error; `message` is the file that a stage left its own in, if any."""
     cause = error.__cause__
     if not (isinstance(error, ReproductionError) and isinstance(cause, StageCmdFailedError)):
-        return UserError(f"{cause or error}, dvc.yaml, dvc repro tells more")
+        what = cause or error
+        return UserError(f"{str(what) or type(what).__name__}, dvc.yaml, dvc repro tells more")
     said = message.read_text(encoding="utf-8") if message.exists() else ""
     signum = ending_signal(cause)
     if signum in STOPS:

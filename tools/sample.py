@@ -13,7 +13,7 @@ import psutil
 
 from gpt.common.errors import UserError, run_stage
 from gpt.common.screen import note
-from gpt.common.text import Wrapper, plural, terminal_width
+from gpt.common.text import Wrapper, choice, plural, terminal_width
 from gpt.config import Device, Storage
 from tools.options import bounded, whole
 
@@ -46,11 +46,12 @@ def speak(args: argparse.Namespace) -> None:
 
     from gpt.generate import Sampler, generate
     from gpt.runtime import choose_device
-    from gpt.tokenizer.tokenizer import Tokenizer
+    from gpt.tokenizer.tokenizer import VOCABULARY, Tokenizer
     from gpt.weights.model_folder import load_language_model
 
     device = choose_device(args.device, "--device")
-    tokenizer = Tokenizer.load(args.model / "vocabulary.json")
+    check_model(args.model)
+    tokenizer = Tokenizer.load(args.model / VOCABULARY)
     model = load_language_model(args.model).to(device)
     sampler = Sampler(args.temperature, args.top_k, args.top_p, tokenizer.vocab_size)
     if args.fast:
@@ -79,6 +80,18 @@ def speak(args: argparse.Namespace) -> None:
         note(f"another text: add ARGS='--seed {args.seed + 1}'")
 
 
+def check_model(folder: Path) -> None:
+    """Raises UserError where no model is, or one that has no vocabulary."""
+    if not (folder / "config.json").is_file():
+        there = sorted(each.parent.name for each in folder.parent.glob("*/config.json"))
+        raise UserError(f"no model, {folder}, {choice(folder.name, there)}")
+    if not (folder / "vocabulary.json").is_file():
+        raise UserError(
+            f"a model without a vocabulary, as seeded weights are, {folder}, "
+            "set import_hf.source to hub or local, with the files of its tokenizer"
+        )
+
+
 def compiled(model: "LanguageModel", args: argparse.Namespace) -> "Decoder":
     """The model with its step prepared. Raises UserError if it has none."""
     from gpt.decode import Decoder
@@ -92,7 +105,7 @@ def compiled(model: "LanguageModel", args: argparse.Namespace) -> "Decoder":
     if fast.step:
         note(f"compiled in {seconds:.1f} s")
     else:
-        note("not compiled, since no C++ compiler works here, install g++ for a faster text")
+        note(f"not compiled, so the text comes no faster: {fast.trouble}")
     return fast
 
 

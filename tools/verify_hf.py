@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Import and verify. Exits as the stage does that fails. Raises UserError."""
     args = parse_args(arguments)
     name = folder_name(args.model)
+    check_pinned(args.model, args.revision)
     folder, proof = Path("models", name), Path("models", f"{name}-proof")
     with tempfile.TemporaryDirectory() as temporary:
         params = Path(temporary, "params.yaml")
@@ -52,6 +53,21 @@ def folder_name(model: str) -> str:
     if name in OURS:
         raise UserError(f"{name} is a folder of the pipeline, models, rename the model's folder")
     return name
+
+
+def check_pinned(model: str, revision: str | None) -> None:
+    """Raises UserError for a model on the Hub of which no commit is known."""
+    from gpt.hf.hub import hub_identity  # here, since it takes seconds
+
+    if Path(model).is_dir():
+        return
+    try:
+        hub_identity(model, revision)
+    except UserError:
+        raise UserError(
+            f"no folder here and no commit on the Hub is known of {model}, HF, "
+            "name another folder or add REVISION=COMMIT"
+        ) from None
 
 
 def asking_for(model: str, revision: str | None) -> dict[str, object]:

@@ -23,8 +23,8 @@ from gpt.train.params import TrainingParams, TrainParams
 from gpt.weights.model_folder import PROVENANCE, load_provenance
 
 SIDE = 1024  # of the matrices that are multiplied
-COPIED = 2**26  # bytes, more than caches hold
-LARGER = 8  # times both on an accelerator, which would take longer to start than to do the work
+COPIED = 2**28  # bytes, more than caches hold
+LARGER = 8  # times that on an accelerator, which would take longer to start than to multiply
 SECONDS = 0.3  # of each measurement
 DTYPES: dict[Precision, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -74,15 +74,14 @@ def known_rates(device: torch.device, path: Path) -> Rates:
 
 def measured_rates(device: torch.device) -> Rates:
     """The rates of a device, the best of several tries each."""
-    larger = 1 if device.type == "cpu" else LARGER
-    side, copied = larger * SIDE, larger * COPIED
+    side = SIDE if device.type == "cpu" else LARGER * SIDE
     flops = {}
     for name, dtype in DTYPES.items():
         matrix = factor(torch.ones(side, side, dtype=dtype, device=device))
         flops[name] = 2 * side**3 / _best_seconds(partial(torch.matmul, matrix, matrix), device)
-    source = torch.ones(copied, dtype=torch.uint8, device=device)
+    source = torch.ones(COPIED, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    bandwidth = 2 * copied / _best_seconds(partial(target.copy_, source), device)
+    bandwidth = 2 * COPIED / _best_seconds(partial(target.copy_, source), device)
     memory = psutil.virtual_memory().total
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory

@@ -15,7 +15,8 @@ from gpt.bfloat16 import factor
 
 
 class Muon(torch.optim.Muon):
-    """The optimizer of PyTorch, with the same settings and state and the same steps.
+    """The optimizer of PyTorch, with the same settings, but for adjust_lr_fn and eps, the same
+    state and the same steps.
 
     It orthogonalises in bfloat16 as PyTorch's does, or in another `dtype`. A group of parameters
     may say how many `parts` its matrices have, one below the other, such as queries, keys and
@@ -25,6 +26,8 @@ class Muon(torch.optim.Muon):
     def __init__(
         self, params: Iterable[Any], dtype: torch.dtype = torch.bfloat16, **settings: Any
     ) -> None:
+        if settings.keys() & {"adjust_lr_fn", "eps"}:
+            raise TypeError("adjust_lr_fn and eps are PyTorch's defaults")
         super().__init__(params, **settings)
         self.dtype = dtype
 

@@ -5,11 +5,10 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.limits import COLUMNS, decode_bytes, products, reading
+from benchmarks.limits import COLUMNS, FEWEST, decode_bytes, products, reading
 from gpt.config import GPTConfig
 from gpt.model import GPT
 from gpt.plan.estimates import training_flops
-from gpt.plan.speed import COPIED
 
 CONFIG = GPTConfig(vocab_size=64, block_size=8, n_layer=3, n_head=2, n_embd=12)
 
@@ -40,6 +39,6 @@ def test_a_new_token_reads_every_matrix_once(tied: bool) -> None:
     assert decode_bytes(config, 4) == sum(m.weight.nbytes for m in linear)
 
 
-@pytest.mark.parametrize(("asked", "read"), [(COPIED + 4, COPIED + 4 * COLUMNS), (100, COPIED)])
+@pytest.mark.parametrize(("asked", "read"), [(FEWEST + 4, FEWEST + 4 * COLUMNS), (100, FEWEST)])
 def test_reading_leaves_no_byte_out_and_exceeds_the_caches(asked: int, read: int) -> None:
     assert reading(asked, 3, "cpu").amount == 3 * read

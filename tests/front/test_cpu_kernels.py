@@ -1,8 +1,11 @@
 """The kernels in C++: products with weights of few bits, and a whole step of a GPT."""
 
+import copy
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,13 +35,21 @@ SHAPES: Sequence[dict[str, Any]] = (
     {"scale_attn_weights": False, "n_layer": 1, "n_head": 1, "n_embd": 100},
 )
 
+# A compiler that knows its version and nothing else.
+BROKEN = """#!/bin/sh
+[ $# = 1 ] && echo "g++ 1.0" && exit 0
+echo "In file included from broken.h:" >&2
+echo "broken.cpp:1: error: too old" >&2
+exit 1
+"""
+
 Kernel = Callable[..., Tensor]
 
 
 @pytest.fixture(scope="module")
 def kernel() -> Kernel:
     """The product of x (R, C) and weight (N, C), with a scale and a bias (N) or None."""
-    assert cpu_kernels.load()
+    assert not cpu_kernels.load()
     product: Kernel = torch.ops.gpt.streamed_linear.default
     return product
 
@@ -173,7 +184,200 @@ def test_a_step_refuses_what_the_model_refuses(
             decoder.extend(torch.tensor([ids], dtype=torch.int64), cache)
 
 
-def test_without_a_compiler_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_compiler
+def test_a_refused_token_leaves_the_past_as_it_was() -> None:
+    decoder = prepared()
+    results = []
+    for refused in ([], [61]):
+        cache = decoder.new_cache()
+        with torch.inference_mode():
+            decoder.extend(torch.tensor([[1, 2]]), cache)
+            for token in refused:
+                with pytest.raises(RuntimeError, match="no such token"):
+                    decoder.extend(torch.tensor([[token]]), cache)
+            results.append(decoder.extend(torch.tensor([[3]]), cache))
+        assert cache.length == 3
+    assert torch.equal(*results)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("layers", "texts"), [(1, 1), (3, 1), (2, 2)])
+def test_a_cache_of_another_model_or_batch_is_refused(layers: int, texts: int) -> None:
+    decoder, cache = prepared(), KVCache(layers, 21)
+    ids = torch.ones((1, 1), dtype=torch.int64)
+    with torch.inference_mode():
+        if texts > 1:
+            decoder.extend(ids.repeat(texts, 1), cache)
+        with pytest.raises(RuntimeError, match=r"another (number of layers|shape) than the model"):
+            decoder.extend(ids, cache)
+
+
+def prepared(**changes: Any) -> Decoder:
+    """A decoder of random weights that takes its steps by the kernels."""
+    decoder = Decoder(random_model(GPTConfig(**SHAPE | changes)))
+    decoder.prepare()
+    assert decoder.step is not None
+    return decoder
+
+
+@dataclass
+class Step:
+    """What `streamed_step` is given."""
+
+    ids: Tensor
+    keys: list[Tensor]
+    values: list[Tensor]
+    past: int
+    tensors: list[Tensor | None]
+    scales: list[float]
+
+    def take(self) -> Tensor:
+        """The logits."""
+        given = (self.ids, self.keys, self.values, self.past, self.tensors, self.scales)
+        logits: Tensor = torch.ops.gpt.streamed_step(*given, 1e-5, "gelu")
+        return logits
+
+
+def plain_step() -> Step:
+    """One that is all right."""
+    ids, rooms = torch.ones((1, 1), dtype=torch.int64), [torch.zeros(1, 2, 4, 16) for _ in "12"]
+    values = [room.clone() for room in rooms]
+    return Step(ids, rooms, values, 0, prepared().tensors(), [1.0, 1.0])
+
+
+def narrow(step: Step) -> None:
+    """Give it room for heads of half the size."""
+    for rooms in (step.keys, step.values):
+        rooms[:] = [torch.zeros(1, 2, 4, 8) for _ in rooms]
+
+
+WTE, WPE, LN, QKV, BIAS, OUT, FC, MLP = 0, 1, 2, 4, 6, 7, 12, 15  # places in `tensors`
+FAULTS: dict[str, Callable[[Step], object]] = {
+    "fewer values": lambda step: step.values.pop(),
+    "fewer scales": lambda step: step.scales.pop(),
+    "fewer tensors": lambda step: step.tensors.pop(),
+    "more tensors": lambda step: step.tensors.append(None),
+    "no weights": lambda step: step.tensors.__setitem__(QKV, None),
+    "no LayerNorm": lambda step: step.tensors.__setitem__(LN, None),
+    "no embeddings": lambda step: step.tensors.__setitem__(WTE, None),
+    "flat embeddings": lambda step: step.tensors.__setitem__(WTE, torch.ones(32)),
+    "narrow positions": lambda step: step.tensors.__setitem__(WPE, torch.ones(20, 31)),
+    "a short LayerNorm": lambda step: step.tensors.__setitem__(LN, torch.ones(31)),
+    "a short bias": lambda step: step.tensors.__setitem__(BIAS, torch.ones(1)),
+    "few queries": lambda step: step.tensors.__setitem__(QKV, torch.ones(95, 32)),
+    "a narrow output": lambda step: step.tensors.__setitem__(OUT, torch.ones(31, 32)),
+    "an odd input": lambda step: step.tensors.__setitem__(FC, torch.ones(128, 31)),
+    "a wide MLP": lambda step: step.tensors.__setitem__(MLP, torch.ones(32, 129)),
+    "small values": lambda step: step.values.__setitem__(1, torch.zeros(1, 2, 3, 16)),
+    "double values": lambda step: step.values.__setitem__(0, torch.zeros(1, 2, 4, 16).double()),
+    "strided keys": lambda step: step.keys.__setitem__(0, torch.zeros(1, 2, 16, 4).mT),
+    "flat keys": lambda step: step.keys.__setitem__(0, torch.zeros(1, 32)),
+    "narrow heads": narrow,
+    "no room": lambda step: setattr(step, "past", 4),
+    "a negative past": lambda step: setattr(step, "past", -1),
+    "a batch of two": lambda step: setattr(step, "ids", torch.ones((2, 1), dtype=torch.int64)),
+    "int32 ids": lambda step: setattr(step, "ids", step.ids.int()),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_step_refuses_tensors_that_are_no_models(fault: str) -> None:
+    step = plain_step()
+    assert step.take().shape == (1, 61)
+    FAULTS[fault](step)
+    with pytest.raises(RuntimeError):
+        step.take()
+
+
+@needs_compiler
+@pytest.mark.parametrize("given", [{"scale": torch.ones(2)}, {"bias": torch.ones(1)}])
+def test_a_scale_or_a_bias_of_another_size_is_refused(
+    kernel: Kernel, given: dict[str, Tensor]
+) -> None:
+    with pytest.raises(RuntimeError, match="another shape"):
+        kernel(torch.ones(1, 4), torch.ones(3, 4), given.get("scale"), given.get("bias"))
+
+
+@needs_compiler
+def test_a_copy_takes_steps_of_its_own() -> None:
+    decoder = prepared()
+    other = copy.deepcopy(decoder)
+    ids = torch.ones((1, 1), dtype=torch.int64)
+    with torch.inference_mode():
+        before = decoder.extend(ids, decoder.new_cache())
+        other.wte.weight.zero_()
+        assert torch.equal(decoder.extend(ids, decoder.new_cache()), before)
+        assert not torch.equal(other.extend(ids, other.new_cache()), before)
+
+
+@needs_compiler
+def test_ids_and_default_dtypes_may_be_others() -> None:
+    decoder = prepared()
+    ids = torch.ones((1, 1), dtype=torch.int64)
+    with torch.inference_mode():
+        usual = decoder.extend(ids, decoder.new_cache())
+        torch.set_default_dtype(torch.float64)
+        try:
+            assert torch.equal(decoder.extend(ids.int(), decoder.new_cache()), usual)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+@needs_compiler
+def test_few_rows_work_under_autocast() -> None:
+    model, ids = random_model(GPTConfig(**SHAPE)), torch.ones((1, 20), dtype=torch.int64)
+    decoder = Decoder(model)
+    decoder.prepare()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(decoder(ids).float(), model(ids).float(), atol=0.1, rtol=0.1)
+
+
+@needs_compiler
+def test_large_scores_and_means_are_no_trouble() -> None:
+    model = random_model(GPTConfig(**SHAPE), std=3.0)
+    with torch.no_grad():
+        model.wpe.weight += 300
+    decoder = Decoder(model)
+    decoder.prepare()
+    ids = torch.randint(61, (1, 20), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        ours, theirs = decoder.extend(ids, decoder.new_cache()), model(ids)[:, -1]
+        exact = copy.deepcopy(model).double()(ids)[:, -1]
+    assert (ours - exact).abs().max() <= 2 * (theirs - exact).abs().max()
+
+
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [
+        ("no-such-compiler", r"no C\+\+ compiler works here, install g\+\+"),
+        ("{folder}/broken", r"the C\+\+ compiler fails \(broken.cpp:1: error: too old\)"),
+    ],
+)
+def test_why_there_are_no_kernels_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiler: str, reason: str
+) -> None:
     monkeypatch.setattr(torch.ops, "gpt", object())  # as in a process that has not compiled them
-    with no_compiler():
-        assert not cpu_kernels.load()
+    program = tmp_path / "broken"
+    program.write_text(BROKEN)
+    program.chmod(0o755)
+    with no_compiler(compiler.format(folder=tmp_path)):
+        assert re.fullmatch(reason, cpu_kernels.load())
+        assert re.fullmatch(reason, unprepared().trouble)
+
+
+def test_a_cache_on_disk_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise OSError("Read-only file system")
+
+    monkeypatch.setattr(torch.ops, "gpt", object())
+    monkeypatch.setattr("torch._inductor.codecache.CppCodeCache.load", fail)
+    assert cpu_kernels.load() == "PyTorch's cache cannot be used (Read-only file system)"
+
+
+def unprepared() -> Decoder:
+    """A decoder whose step could not be made."""
+    decoder = Decoder(random_model(GPTConfig(**SHAPE)))
+    decoder.prepare()
+    assert decoder.step is None
+    return decoder

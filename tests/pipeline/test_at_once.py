@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -23,6 +25,7 @@ Start = Callable[[Path, Sequence[str], str], subprocess.Popen[str]]
 
 HOLD = "import sys; from gpt.common.files import *; from pathlib import Path\n"
 HOLD += "with {}(Path(sys.argv[1])): print('held', flush=True); input()"
+REPRO = (sys.executable, "-m", "tools.repro")
 TRAIN = ("python", "-m", "stages.train", *stage_arguments("train"))
 
 
@@ -102,9 +105,9 @@ def test_a_folder_that_has_just_been_renamed_is_not_taken(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that will train for ever, its tokens made."""
+    """A project that has trained, and will train for ever."""
     folder = project(tmp_path_factory.mktemp("project"))
-    run(folder, "dvc", "repro", "tokenize")
+    run(folder, "dvc", "repro", "train")
     params = folder / "params.yaml"
     params.write_text(params.read_text().replace("steps: 20", "steps: 1000000"))
     return folder
@@ -136,6 +139,34 @@ def test_two_pipelines(folder: Path, start: Start) -> None:
     kill(first)
 
 
+def test_two_runs_of_the_whole_pipeline(folder: Path, start: Start) -> None:
+    first = start(folder, REPRO, "step ")
+    held = (folder / ".dvc/tmp/rwlock").read_text()
+    assert str(first.pid) in held
+    assert second(folder, *REPRO) == (
+        1,
+        "error: another run is at work, this folder, wait for its end\n",
+    )
+    assert (folder / ".dvc/tmp/rwlock").read_text() == held
+    assert run(folder, sys.executable, "-m", "tools.mend") == ""
+    code, said = second(folder, "dvc", "repro", "train")
+    assert code != 0
+    assert f"it is being blocked by:\n  (PID {first.pid})" in said
+    kill(first)
+
+
+def test_a_run_beside_dvcs_own_brings_nothing_back(folder: Path, start: Start) -> None:
+    first = start(folder, ("dvc", "repro", "train"), "step ")
+    while not (folder / "plots" / "train").exists():  # half of it
+        time.sleep(0.05)
+    done = subprocess.run(REPRO, cwd=folder, env=ENV, capture_output=True, text=True, check=False)
+    said = done.stderr
+    assert done.returncode == 1
+    assert not re.search("brought back|lost", done.stdout)
+    assert f"(PID {first.pid})" in said
+    kill(first)
+
+
 def test_a_training_that_outlived_its_pipeline(folder: Path, start: Start) -> None:
     first = start(folder, ("dvc", "repro", "train"), "step ")
     os.kill(first.pid, signal.SIGKILL)  # and not its group
@@ -156,6 +187,7 @@ def test_mending(folder: Path) -> None:
         (lock, "schema: '2.0'\nstages:\n  tok", "DVC was killed while it wrote it"),
     ):
         path.write_text(text)
+        os.utime(path, (0, 0))  # before the process began that has that number now
         said = run(folder, sys.executable, "-m", "tools.mend")
         assert said.startswith(f"{path.relative_to(folder)} removed: ")
         assert reason in said

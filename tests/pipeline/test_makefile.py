@@ -60,5 +60,7 @@ def test_a_prompt_reaches_the_tool_as_it_is(place: Path, prompt: str) -> None:
 def test_a_run_is_one_tool(place: Path) -> None:
     assert make(place, "repro")[-1] == ["-m", "tools.repro"]
     assert make(place, "verify")[-1] == ["-m", "tools.repro", "--verify"]
+    pinned = ["-m", "tools.verify_hf", "a/b", "--revision", "abc"]
+    assert make(place, "HF=a/b", "REVISION=abc", "verify")[-1] == pinned
     assert make(place, "FORCE=1", "verify")[-1] == ["-m", "tools.repro", "--verify", "--force"]
     assert make(place, "HF=a b", "verify")[-1] == ["-m", "tools.verify_hf", "a b"]

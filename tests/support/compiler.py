@@ -12,8 +12,11 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def no_compiler() -> AbstractContextManager[Any]:
-    """As long as it lasts. pytest's monkeypatch would leave PyTorch's configuration damaged."""
-    broken = {"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}
+def no_compiler(name: str = "no-such-compiler") -> AbstractContextManager[Any]:
+    """As long as it lasts, or one that fails.
+
+    pytest's monkeypatch would leave PyTorch's configuration damaged.
+    """
+    broken = {"cpp.cxx": (name,), "force_disable_caches": True}
     context: AbstractContextManager[Any] = torch._inductor.config.patch(broken)
     return context

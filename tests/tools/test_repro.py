@@ -159,10 +159,17 @@ def test_stages_that_need_not_run_are_named(copy: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_one_line(copy: Path) -> None:
-    write_param(copy, "train", init_from="nowhere")
+    (copy / "stages" / "eval.py").unlink()
     lines = refused(copy, *COMMAND)
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
-    assert "models/nowhere" in lines[-1]
+    assert "stages/eval.py" in lines[-1]
+
+
+def test_a_model_that_is_not_there_is_one_line_before_anything_runs(copy: Path) -> None:
+    write_param(copy, "train", init_from="wrong")
+    assert refused(copy, *COMMAND) == [
+        "error: train.init_from is 'wrong', params.yaml, choose one: scratch, imported"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -105,13 +105,21 @@ def test_a_compiled_model_says_the_same(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_text_comes_without_a_compiler(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpt.decode.Decoder.prepare", lambda _: 0.0)
+    monkeypatch.setattr("gpt.cpu_kernels.load", lambda: "no compiler, install g++")
     save_model(tmp_path / "model", reciter(TOKENIZER, TEXT), {}, TOKENIZER)
     model = ("--model", str(tmp_path / "model"), "--device", "cpu", "--temperature", "0")
     sample.main([*model, "--fast"])
     said = capsys.readouterr()
     assert said.out == f"{TEXT}\n"
     assert said.err.count("install g++") == 1
+
+
+def test_what_is_no_model_that_writes_is_said(tmp_path: Path) -> None:
+    save_model(tmp_path / "trained", reciter(TOKENIZER, TEXT), {})
+    with pytest.raises(UserError, match=r"^no model, .*/traned, did you mean trained\?"):
+        sample.main(["--model", str(tmp_path / "traned")])
+    with pytest.raises(UserError, match=r"^a model without a vocabulary, .* set import_hf.source"):
+        sample.main(["--model", str(tmp_path / "trained")])
 
 
 def test_a_bigram_has_no_step_to_compile(tmp_path: Path) -> None:

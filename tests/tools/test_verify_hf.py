@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpt.common.errors import UserError
+from gpt.common.params import read_yaml
 from tests.support.imports import ROOT
 from tests.support.models import seeded
 from tools import verify_hf
@@ -53,3 +54,23 @@ def test_the_pipelines_folders_are_not_overwritten(place: Path) -> None:
     (place / "finetuned").rename(place / "trained")
     with pytest.raises(UserError, match="trained is a folder of the pipeline"):
         verify_hf.main(["trained"])
+
+
+@pytest.mark.parametrize("options", [[], ["--revision", ""]])
+def test_a_model_on_the_hub_needs_a_commit(place: Path, options: list[str]) -> None:
+    with pytest.raises(UserError, match=r"^no folder here and no commit .* add REVISION=COMMIT$"):
+        verify_hf.main(["owner/name", *options])
+
+
+def test_the_commit_is_the_one_that_is_imported(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def run(stage: str, *arguments: str) -> None:
+        params = read_yaml(Path(arguments[arguments.index("--params") + 1]))["import_hf"]
+        asked.append((stage, params["source"], params["model"], params["revision"]))
+
+    monkeypatch.setattr(verify_hf, "run", run)
+    verify_hf.main(["owner/name", "--revision", "abc"])
+    assert asked == [(s, "hub", "owner/name", "abc") for s in ("import_hf", "verify_logits")]

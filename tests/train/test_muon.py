@@ -1,6 +1,7 @@
 """Muon takes matrices of one shape together, and the steps that PyTorch's takes one by one."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -102,3 +103,9 @@ def test_singular_values_come_near_one(shape: tuple[int, int, int]) -> None:
     values = torch.linalg.svdvals(orthogonal(given, QUINTIC, 5).float())
     assert values.min() > 0.5
     assert values.max() < 1.4
+
+
+@pytest.mark.parametrize("setting", [{"adjust_lr_fn": "match_rms_adamw"}, {"eps": 1e-3}])
+def test_settings_that_it_lacks_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="adjust_lr_fn and eps"):
+        Muon(matrices(1), lr=0.1, **setting)
