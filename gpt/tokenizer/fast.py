@@ -98,7 +98,10 @@ def doubtful_characters() -> npt.NDArray[np.bool_]:
 def _count_doubtful(text: str) -> int:
     if text.isascii():
         return text.count(NUL)
-    return int(np.count_nonzero(doubtful_characters()[code_points(text)]))
+    octets = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    beyond_ascii = octets[octets > 0x7F].tobytes().decode("utf-8", "surrogatepass")
+    mask = doubtful_characters()[code_points(beyond_ascii)]
+    return text.count(NUL) + int(np.count_nonzero(mask))
 
 
 def _sample() -> str:
