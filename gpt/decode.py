@@ -104,7 +104,7 @@ class Decoder(GPT):
         like = torch.empty(len(ids), config.n_head, 0, config.head_size, dtype=torch.float32)
         keys, values = cache.room_for(new, like)
         ids = ids.to(torch.int64).contiguous()
-        step = torch.ops.gpt.streamed_step
+        step = torch.ops.gpt.streamed_step.default
         logits: Tensor = step(ids, keys, values, past, self.read, *self.settings)
         cache.advance(new)
         return logits
