@@ -9,8 +9,8 @@ from gpt.common.text import choice
 from gpt.plan.params import Params, load_params
 
 MODELS = Path("models")
-SCRATCH, IMPORTED = "scratch", "imported"  # what is there before the pipeline trains, or is made
-MADE = ("trained", "exported", IMPORTED)  # by the pipeline
+STARTS = ("scratch", "imported")  # which the pipeline has, or makes, before it trains
+OURS = (*STARTS, "trained", "exported")  # in MODELS, of the pipeline
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,9 +27,9 @@ def checked_params(path: Path) -> Params:
     """
     params = load_params(path)
     name = params.train.init_from
-    if name not in (SCRATCH, IMPORTED) and not (MODELS / name).is_dir():
+    if name not in STARTS and not (MODELS / name).is_dir():
         there = {each.parent.name for each in MODELS.glob("*/config.json")}
-        known = [SCRATCH, IMPORTED, *sorted(there - {*MADE})]
+        known = [*STARTS, *sorted(there - {*OURS})]
         raise UserError(f"train.init_from is {name!r}, {path}, {choice(name, known)}")
     return params
 

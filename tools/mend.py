@@ -20,7 +20,7 @@ TEMPORARY = Path(".dvc/tmp")
 LOCK = Path("dvc.lock")
 EXPERIMENT_PROCESS = TEMPORARY / "exps" / "run" / "workspace" / "workspace.json"
 PARAMS = "params.yaml"
-CLOCK = 1.0  # seconds by which the times of processes and of files may differ
+CLOCK = 60.0  # seconds by which the clock of a file server may differ
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """A run of the pipeline through DVC, after which nothing is lost and an error comes last."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,7 @@ from gpt.common.files import only_here
 from tools import restore
 from tools.stage_exit import AGAIN, STOPS, ending_signal, passing_on_kill
 
+PID = re.compile(r"PID (\d+)")
 RUNNING = Path(".dvc/tmp/repro")  # kept by the process that runs the pipeline
 
 
@@ -64,12 +66,23 @@ def reproduce(repo: Repo, stages: Sequence[str], force: bool) -> dict[str, bool]
             restore.bring_back(kept)
             raise
         except DvcException as error:
-            if not isinstance(error.__cause__, LockError):  # where another DVC is at work
-                restore.bring_back(kept)
+            if busy := lock_error(error):
+                raise busy from None  # what is gone, another DVC has removed
+            restore.bring_back(kept)
             raise failure(error, message) from None
         finally:
             del os.environ[MESSAGE_FILE]
     return {stage.name: stage.name not in repo.stage_cache.restored for stage in made}
+
+
+def lock_error(error: DvcException) -> UserError | None:
+    """What to raise where another DVC is at work in the project, None where none is."""
+    for each in (error, error.__cause__):
+        if isinstance(each, LockError):
+            owners = ", ".join(PID.findall(str(each)))
+            where = f"process {owners}" if owners else "this folder"
+            return UserError(f"another DVC is at work, {where}, wait for its end")
+    return None
 
 
 def failure(error: DvcException, message: Path) -> UserError | Interrupted | SystemExit:

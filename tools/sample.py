@@ -84,7 +84,8 @@ def check_model(folder: Path) -> None:
     """Raises UserError where no model is, or one that has no vocabulary."""
     if not (folder / "config.json").is_file():
         there = sorted(each.parent.name for each in folder.parent.glob("*/config.json"))
-        raise UserError(f"no model, {folder}, {choice(folder.name, there)}")
+        advice = choice(folder.name, there) if there else "make one: make repro"
+        raise UserError(f"no model, {folder}, {advice}")
     if not (folder / "vocabulary.json").is_file():
         raise UserError(
             f"a model without a vocabulary, as seeded weights are, {folder}, "

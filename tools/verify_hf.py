@@ -16,8 +16,7 @@ from ruamel.yaml import YAML
 from gpt.common.errors import UserError, run_stage
 from gpt.common.params import read_yaml
 from gpt.common.screen import say
-
-OURS = ("scratch", "trained", "exported", "imported")  # in models/, made by the pipeline
+from tools.check_params import OURS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -163,8 +163,15 @@ def test_a_run_beside_dvcs_own_brings_nothing_back(folder: Path, start: Start) -
     said = done.stderr
     assert done.returncode == 1
     assert not re.search("brought back|lost", done.stdout)
-    assert f"(PID {first.pid})" in said
+    assert said == f"error: another DVC is at work, process {first.pid}, wait for its end\n"
     kill(first)
+
+
+def test_a_project_that_dvc_has_locked_is_one_line(folder: Path) -> None:
+    with (folder / ".dvc/tmp/lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, said = second(folder, *REPRO)
+    assert (code, said) == (1, "error: another DVC is at work, this folder, wait for its end\n")
 
 
 def test_a_training_that_outlived_its_pipeline(folder: Path, start: Start) -> None:

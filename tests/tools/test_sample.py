@@ -115,6 +115,8 @@ def test_a_text_comes_without_a_compiler(
 
 
 def test_what_is_no_model_that_writes_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^no model, .*/trained, make one: make repro$"):
+        sample.main(["--model", str(tmp_path / "trained")])
     save_model(tmp_path / "trained", reciter(TOKENIZER, TEXT), {})
     with pytest.raises(UserError, match=r"^no model, .*/traned, did you mean trained\?"):
         sample.main(["--model", str(tmp_path / "traned")])
